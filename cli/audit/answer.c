@@ -62,6 +62,27 @@ static void answer_append_reach(const struct audit_check *check, char text[stati
         text_append(text, ANSWER_MAX, "; deliveries have no record (audit.deliveries)");
 }
 
+/* Messages of that time may have ended before the first line of the files. One that was asked
+ * for by its id or ref was found. */
+static bool answer_is_cut(const struct audit_check *check)
+{
+    return check->first_seq > 1 && !check->question.wants_lives &&
+           check->question.since_ms < check->first_ms;
+}
+
+static void answer_append_yes(const struct audit_check *check, char text[static ANSWER_MAX])
+{
+    char first[CLOCK_TEXT_MAX];
+
+    text_append(text, ANSWER_MAX, "yes");
+    if (answer_is_cut(check)) {
+        clock_format(check->first_ms, first);
+        text_append(text, ANSWER_MAX, ", as far as the files go back (seq %" PRIu64 ", %s)",
+                    check->first_seq, first);
+    }
+    text_append(text, ANSWER_MAX, ": ");
+}
+
 static void answer_compose(const struct audit_check *check, char text[static ANSWER_MAX])
 {
     const struct question *question = &check->question;
@@ -87,12 +108,13 @@ static void answer_compose(const struct audit_check *check, char text[static ANS
         break;
     case QUESTION_ALL:
     default:
+        answer_append_yes(check, text);
         if (all == 0) {
-            text_append(text, ANSWER_MAX, "yes: none was accepted");
+            text_append(text, ANSWER_MAX, "none was accepted");
             answer_append_reach(check, text);
             return;
         }
-        text_append(text, ANSWER_MAX, "yes: of %" PRIu64 " accepted, ", all);
+        text_append(text, ANSWER_MAX, "of %" PRIu64 " accepted, ", all);
     }
     answer_append_ended(question, text);
     answer_append_reach(check, text);

@@ -10,13 +10,13 @@
 #include "cli/audit/check.h"
 
 #include "base/cleanup.h"
-#include "base/regular.h"
+#include "cli/audit/files.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "daemon/record/outcome.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -25,18 +25,19 @@ static const char help_text[] =
     "Usage: mqtt-spool audit [OPTION]... [FILE]...\n"
     "\n"
     "Verifies audit files, given oldest first (default: the configured one, after the\n"
-    "one that was rotated before it, FILE.1; - is standard input): nothing is\n"
-    "missing, no message has two outcomes, the seals hold, the sums are those of the\n"
-    "database. The database is compared when the file is the configured one, or -c or\n"
-    "--directory says where it is.\n"
+    "one that was rotated before it, FILE.1, or to answer a question all of these that\n"
+    "are not compressed; - is standard input): nothing is missing, no message has two\n"
+    "outcomes, the seals hold, the sums are those of the database. The database is\n"
+    "compared when the file is the configured one, or -c or --directory says where it\n"
+    "is.\n"
     "\n"
     "      --deliveries-off  the file was written with audit.deliveries = false: gaps\n"
     "                        are right\n"
     "      --from N          the first line must have this seq\n"
     "      --directory DIR   the spool to compare with\n"
-    "      --since TIME      answers whether each message that was accepted from then\n"
-    "      --until TIME      on and before then was delivered, or why not; by the\n"
-    "                        gateway's wall clock, such as 2026-11-01T12:00:00Z\n"
+    "      --since TIME|AGE  answers whether each message that was accepted from then\n"
+    "      --until TIME|AGE  on and before then was delivered, or why not; by the\n"
+    "                        gateway's wall clock, such as 2026-11-01T12:00:00Z, or 1h\n"
     "      --client ID       of this client only\n"
     "      --topic FILTER    of topics that match, with + and #\n"
     "      --id N            this message, and what became of it; also --ref TEXT,\n"
@@ -129,11 +130,7 @@ static int check_file(struct audit_check *check, const char *file, bool last)
 }
 
 struct audit_request {
-    char **files;
-    int file_count;
-    char rotated[PATH_MAX];
-    char *configured[2]; /* the file that was rotated before, and the configured one */
-    const char *directory;
+    struct audit_files files;
     const char *seals;
     bool is_json;
 };
@@ -144,7 +141,7 @@ audit_parse(struct audit_check *check, struct audit_request *request, int argc, 
     const struct cli_option options[] = {
         {.name = "deliveries-off", .flag = &check->deliveries_omitted},
         {.name = "from", .number = &check->from},
-        {.name = "directory", .text = &request->directory},
+        {.name = "directory", .text = &request->files.directory},
         {.name = "since", .text = &check->question.since},
         {.name = "until", .text = &check->question.until},
         {.name = "client", .text = &check->question.client},
@@ -157,63 +154,41 @@ audit_parse(struct audit_check *check, struct audit_request *request, int argc, 
     };
     int code = cli_parse("audit", help_text, options, argc, argv);
 
-    request->files = argv + optind;
-    request->file_count = argc - optind;
+    request->files.names = argv + optind;
+    request->files.count = argc - optind;
     return code == CLI_CONTINUE ? audit_prepare_question(&check->question) : code;
 }
 
-/* What was not given comes from the configuration. Files that were given alone are not compared
- * with the database of this machine: they may be of another one. */
+/* A question may be about any time; --from is about the configured file alone. */
 static int audit_configure(struct audit_check *check,
                            struct audit_request *request,
                            const struct cli *cli,
                            struct config **ret)
 {
-    static const char *const needed[] = {"spool.directory", "audit.file", "audit.deliveries",
-                                         NULL};
-    int code;
+    unsigned rotated = check->question.is_asked ? AUDIT_ROTATED_MAX : 1;
+    int code =
+        audit_configure_files(check, &request->files, check->from == 0 ? rotated : 0, cli, ret);
 
-    if (request->file_count > 0 && !cli->config_path)
-        return EX_OK;
-    code = cli_load_config(cli, needed, "the audit FILE", ret);
-    if (code != EX_OK)
+    if (code != EX_OK || request->files.count > 0)
         return code;
-    if (!(*ret)->audit.has_deliveries)
-        check->deliveries_omitted = true;
-    if (!request->directory)
-        request->directory = (*ret)->spool.directory;
-    if (request->file_count > 0)
-        return EX_OK;
-    if (*(*ret)->audit.file == '\0') {
-        cli_error(
-            "the configuration says that no audit file is written (audit.file = \"\"); name "
-            "a file, or see mqtt-spool failures");
-        return EX_UNAVAILABLE;
-    }
-    if (regular_is_other(AT_FDCWD, (*ret)->audit.file)) { /* a FIFO that is named is read */
-        cli_error("the audit file %s is no regular file; move it away", (*ret)->audit.file);
-        return EX_UNAVAILABLE;
-    }
-    request->configured[0] = request->rotated;
-    request->configured[1] = (*ret)->audit.file;
-    /* --from is about the configured file. */
-    request->file_count =
-        check->from == 0 && audit_find_rotated((*ret)->audit.file, request->rotated) ? 2 : 1;
-    request->files = request->configured + 2 - request->file_count;
-    return EX_OK;
+    cli_error("the configuration says that no audit file is written (audit.file = \"\"); name "
+              "a file, or see mqtt-spool failures");
+    return EX_UNAVAILABLE;
 }
 
-int audit_check_files(struct audit_check *check, char **files, int count, const char *directory)
+int audit_check_files(struct audit_check *check, const struct audit_files *files)
 {
-    int code = EX_OK;
+    const char *directory = files->directory;
+    int code = EX_OK, count = files->count;
 
     audit_begin_seals(&check->seals);
     if (directory)
         code = audit_compare_before(check, directory);
     for (int i = 0; code == EX_OK && i < count; i++)
-        code = check_file(check, files[i], i + 1 == count);
-    check->is_rotated = check->lines == 0 && count > 0 && strcmp(files[count - 1], "-") != 0 &&
-                        audit_is_rotated(files[count - 1]);
+        code = check_file(check, files->names[i], i + 1 == count);
+    check->is_rotated = check->lines == 0 && count > 0 &&
+                        strcmp(files->names[count - 1], "-") != 0 &&
+                        audit_is_rotated(files->names[count - 1]);
     if (code == EX_OK && directory)
         code = audit_compare_after(check, directory);
     if (code == EX_OK && directory && check->question.is_asked)
@@ -222,11 +197,37 @@ int audit_check_files(struct audit_check *check, char **files, int count, const 
     return code;
 }
 
+/* While the files are read. */
+struct audit_reading {
+    struct progress progress;
+    uint64_t lines;
+    uint64_t bytes;
+    uint64_t all_bytes; /* 0: not known */
+};
+
+static void show_line(void *userdata, const struct json_t *object, size_t size)
+{
+    struct audit_reading *reading = userdata;
+
+    (void)object;
+    reading->bytes += size;
+    if (++reading->lines % 1024 == 0)
+        progress_show_share(&reading->progress, "reading", reading->bytes, reading->all_bytes,
+                            reading->lines);
+}
+
 static int audit_run(struct audit_check *check, const struct audit_request *request)
 {
-    int code =
-        audit_check_files(check, request->files, request->file_count, request->directory);
+    struct audit_reading reading = {.all_bytes = audit_sum_sizes(&request->files)};
+    int code;
 
+    progress_init(&reading.progress, false); /* the result comes after it */
+    check->on_line = show_line;
+    check->userdata = &reading;
+    code = audit_check_files(check, &request->files);
+    progress_end(&reading.progress);
+    check->on_line = NULL;
+    check->userdata = NULL;
     if (code != EX_OK)
         return code;
     if (request->is_json)
@@ -252,6 +253,7 @@ int cli_audit(const struct cli *cli, int argc, char **argv)
         code = audit_read_far(&check, request.seals);
     if (code == EX_OK)
         code = audit_run(&check, &request);
+    audit_free_files(&request.files);
     audit_free_far(&check);
     audit_free_question(&check.question);
     id_set_done(&check.ids);

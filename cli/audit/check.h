@@ -149,10 +149,10 @@ bool audit_find_numbered(const char *file, unsigned number, char ret[static PATH
 /* Was @file rotated, under any of the names that logrotate gives? */
 bool audit_is_rotated(const char *file);
 
-/* check.c: all of that in order; prints nothing on standard output. @directory: NULL:
- * compare with nothing. id_set_done() is the caller's. */
-MUST_CHECK int
-audit_check_files(struct audit_check *check, char **files, int count, const char *directory);
+/* check.c: all of that in order; prints nothing on standard output. Of @files the names and the
+ * directory are used. id_set_done() is the caller's. */
+struct audit_files;
+MUST_CHECK int audit_check_files(struct audit_check *check, const struct audit_files *files);
 
 /* report.c: on standard output. */
 void audit_print_page(const struct audit_check *check);

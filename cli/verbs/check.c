@@ -11,12 +11,13 @@
  * could not be checked, whatever the cause; there is no other.
  */
 #include "cli/cli.h"
-#include "cli/verbs/progress.h"
+#include "cli/progress.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/audit/check.h"
+#include "cli/audit/files.h"
 #include "cli/audit/id_set.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
@@ -281,17 +282,19 @@ static int check_audit(struct check *check)
                                 .ledger_known = true};
     char rotated[PATH_MAX];
     char file[PATH_MAX];
-    char *files[] = {rotated, file};
-    int first = 1;
+    char *names[] = {rotated, file};
+    struct audit_files files = {.names = names + 1, .count = 1};
     int code;
 
     if (!check->audit_file || *check->audit_file == '\0' || !is_audit_file(check))
         return EX_OK;
     (void)snprintf(file, sizeof(file), "%s", check->audit_file);
-    if (audit_find_rotated(check->audit_file, rotated))
-        first = 0;
-    code = audit_check_files(&audit, files + first, 2 - first,
-                             check->damaged ? NULL : check->directory);
+    if (audit_find_rotated(check->audit_file, rotated)) {
+        files.names = names;
+        files.count = 2;
+    }
+    files.directory = check->damaged ? NULL : check->directory;
+    code = audit_check_files(&audit, &files);
     id_set_done(&audit.ids);
     if (code != EX_OK)
         return code;

@@ -10,24 +10,21 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "base/regular.h"
 #include "cli/audit/check.h"
+#include "cli/audit/files.h"
 #include "cli/audit/id_set.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/report/page.h"
 #include "cli/report/summary.h"
-#include "cli/verbs/progress.h"
 #include "cli/verbs/report.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
 
-#include <fcntl.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,14 +48,9 @@ static const char help_text[] =
     "Exit codes: 0 written; 65 written, and the page says NOT SOUND; 64 usage; 69 a\n"
     "file cannot be read or written; 75 try again; 77 not allowed; 78 configuration.\n";
 
-#define ROTATED_MAX 400
-
 struct report_request {
     const char *output;
-    char **files;
-    int file_count;
-    char *owned[ROTATED_MAX + 1]; /* names of rotated files, and the configured one */
-    const char *directory;
+    struct audit_files files;
     struct summary_period period;
     bool is_json;
 };
@@ -72,22 +64,6 @@ struct report_reading {
     uint64_t all_bytes; /* 0: not known */
 };
 
-static int parse_moment(const char *option, const char *text, int64_t *ret_ms)
-{
-    uint64_t age_ms;
-
-    if (!text || cli_parse_time(text, ret_ms))
-        return CLI_CONTINUE;
-    if (!config_parse_time(text, &age_ms) || age_ms > INT64_MAX)
-        return cli_usage(
-            "report",
-            "--%s is a time (RFC 3339) like 2026-11-01T12:00:00Z, or an age like 1h, "
-            "not \"%s\"",
-            option, text);
-    *ret_ms = cli_now().wall_ms - (int64_t)age_ms;
-    return CLI_CONTINUE;
-}
-
 static int
 report_parse(struct audit_check *check, struct report_request *request, int argc, char **argv)
 {
@@ -96,16 +72,16 @@ report_parse(struct audit_check *check, struct report_request *request, int argc
         {.name = "since", .text = &since},
         {.name = "until", .text = &until},
         {.name = "deliveries-off", .flag = &check->deliveries_omitted},
-        {.name = "directory", .text = &request->directory},
+        {.name = "directory", .text = &request->files.directory},
         {.name = "json", .flag = &request->is_json},
         {.name = NULL},
     };
     int code = cli_parse("report", help_text, options, argc, argv);
 
     if (code == CLI_CONTINUE)
-        code = parse_moment("since", since, &request->period.since_ms);
+        code = cli_parse_moment("report", "since", since, &request->period.since_ms);
     if (code == CLI_CONTINUE)
-        code = parse_moment("until", until, &request->period.until_ms);
+        code = cli_parse_moment("report", "until", until, &request->period.until_ms);
     if (code != CLI_CONTINUE)
         return code;
     if (optind == argc)
@@ -113,62 +89,9 @@ report_parse(struct audit_check *check, struct report_request *request, int argc
     if (request->period.since_ms >= request->period.until_ms)
         return cli_usage("report", "--since is not before --until");
     request->output = argv[optind];
-    request->files = argv + optind + 1;
-    request->file_count = argc - optind - 1;
+    request->files.names = argv + optind + 1;
+    request->files.count = argc - optind - 1;
     return CLI_CONTINUE;
-}
-
-/* The configured file, after FILE.2, FILE.1 and so on as far as they can be read. */
-static int find_files(struct report_request *request, const char *file)
-{
-    int count = 1;
-
-    while (count <= ROTATED_MAX) {
-        char name[PATH_MAX];
-
-        if (!audit_find_numbered(file, (unsigned)count, name))
-            break;
-        request->owned[ROTATED_MAX - count] = strdup(name);
-        if (!request->owned[ROTATED_MAX - count])
-            return -ENOMEM;
-        count++;
-    }
-    request->owned[ROTATED_MAX] = strdup(file);
-    request->files = &request->owned[ROTATED_MAX + 1 - count];
-    request->file_count = count;
-    return request->owned[ROTATED_MAX] ? 0 : -ENOMEM;
-}
-
-/* Files that were given alone are not compared with the database of this machine: they may be
- * of another one. */
-static int report_configure(struct audit_check *check,
-                            struct report_request *request,
-                            const struct cli *cli,
-                            struct config **ret)
-{
-    static const char *const needed[] = {"spool.directory", "audit.file", "audit.deliveries",
-                                         NULL};
-    int code;
-
-    if (request->file_count > 0 && !cli->config_path)
-        return EX_OK;
-    code = cli_load_config(cli, needed, "the audit files", ret);
-    if (code != EX_OK)
-        return code;
-    if (!(*ret)->audit.has_deliveries)
-        check->deliveries_omitted = true;
-    if (!request->directory)
-        request->directory = (*ret)->spool.directory;
-    if (request->file_count > 0 || *(*ret)->audit.file == '\0')
-        return EX_OK;
-    if (regular_is_other(AT_FDCWD, (*ret)->audit.file)) {
-        cli_error("the audit file %s is no regular file; move it away", (*ret)->audit.file);
-        return EX_UNAVAILABLE;
-    }
-    if (find_files(request, (*ret)->audit.file) == 0)
-        return EX_OK;
-    cli_error("out of memory");
-    return EX_UNAVAILABLE;
 }
 
 static void take_line(void *userdata, const struct json_t *object, size_t size)
@@ -182,37 +105,22 @@ static void take_line(void *userdata, const struct json_t *object, size_t size)
                             reading->lines);
 }
 
-/* 0: not known, because a pipe is among them. */
-static uint64_t sum_sizes(const struct report_request *request)
-{
-    uint64_t sum = 0;
-
-    for (int i = 0; i < request->file_count; i++) {
-        struct stat st;
-
-        if (stat(request->files[i], &st) < 0 || !S_ISREG(st.st_mode))
-            return 0;
-        sum += (uint64_t)st.st_size;
-    }
-    return sum;
-}
-
 static int read_all(struct audit_check *check,
                     const struct report_request *request,
                     struct summary *summary,
                     struct page *page)
 {
-    struct report_reading reading = {.summary = summary, .all_bytes = sum_sizes(request)};
+    struct report_reading reading = {.summary = summary,
+                                     .all_bytes = audit_sum_sizes(&request->files)};
     int code = EX_OK;
 
     progress_init(&reading.progress, true);
     check->on_line = take_line;
     check->userdata = &reading;
-    if (request->file_count > 0)
-        code =
-            audit_check_files(check, request->files, request->file_count, request->directory);
-    if (code == EX_OK && request->directory)
-        code = report_read_database(request->directory, check, summary, page);
+    if (request->files.count > 0)
+        code = audit_check_files(check, &request->files);
+    if (code == EX_OK && request->files.directory)
+        code = report_read_database(request->files.directory, check, summary, page);
     progress_end(&reading.progress);
     check->on_line = NULL;
     check->userdata = NULL;
@@ -269,9 +177,9 @@ static int report_run(struct audit_check *check, const struct report_request *re
     page.now_ms = cli_now().wall_ms;
     page.zone_ms = localtime_r(&now, &local) ? (int64_t)local.tm_gmtoff * 1000 : 0;
     page.stream = output_stream(output);
-    page.has_files = request->file_count > 0;
-    page.files = request->files;
-    page.file_count = request->file_count;
+    page.has_files = request->files.count > 0;
+    page.files = request->files.names;
+    page.file_count = request->files.count;
     page.host = gethostname(host, sizeof(host) - 1) == 0 ? host : "";
     summary_init(summary, &request->period, page.now_ms, page.zone_ms);
     code = read_all(check, request, summary, &page);
@@ -294,11 +202,10 @@ int cli_report(const struct cli *cli, int argc, char **argv)
 
     if (code != CLI_CONTINUE)
         return code;
-    code = report_configure(&check, &request, cli, &config);
+    code = audit_configure_files(&check, &request.files, AUDIT_ROTATED_MAX, cli, &config);
     if (code == EX_OK)
         code = report_run(&check, &request);
     id_set_done(&check.ids);
-    for (size_t i = 0; i <= ROTATED_MAX; i++)
-        free(request.owned[i]);
+    audit_free_files(&request.files);
     return code;
 }

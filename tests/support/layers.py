@@ -29,7 +29,7 @@ ARROWS = {
     "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK, UPLINK_SETTINGS],
     "cli": ["base", "cli/verbs", "cli/audit", "cli/doctor", "cli/bundle", "daemon/config", SPOOL],
     "cli/verbs": ["base", "cli", "cli/audit", "cli/report", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
-    "cli/audit": ["base", "cli", "daemon/mqtt", "daemon/record", "daemon/seal", SPOOL],
+    "cli/audit": ["base", "cli", "daemon/config", "daemon/mqtt", "daemon/record", "daemon/seal", SPOOL],
     "cli/bundle": ["base", "cli", "cli/verbs", "cli/doctor", "daemon/config"],
     "cli/doctor": ["base", "cli", "cli/verbs", "daemon/mqtt", "daemon/config", "daemon/tls",
                    UPLINK_SETTINGS, UPLINK_SECRET, SPOOL],

@@ -26,7 +26,7 @@
  * that can be written, an unknown way to allocate become a record that fails the test.
  */
 #undef _FORTIFY_SOURCE /* it would have the functions defined here inlined */
-/* The headers would give the calls with 64-bit offsets the plain names; both are defined here. */
+/* The headers would give the calls with 64-bit offsets the plain names; both are defined. */
 #undef _FILE_OFFSET_BITS
 #undef _TIME_BITS
 #include <dlfcn.h>

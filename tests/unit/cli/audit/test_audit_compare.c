@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 
 #include <cmocka.h>
@@ -163,26 +164,33 @@ static void outcomes_that_are_nowhere_are_found(void **state)
     assert_lacks(tool.out, " in the ledger");
 }
 
-static void a_history_that_begins_later_has_no_sums(void **state)
+/* The whole file has the name @whole then. */
+static void keep_lines_from(int first, const char *whole)
 {
-    struct fixture *f = *state;
     char line[2048];
-    char later[256];
     FILE *from, *to;
 
-    export_history(f, path, 7);
-    (void)snprintf(later, sizeof(later), "%s/later.jsonl", f->directory);
-    from = fopen(path, "r");
-    to = fopen(later, "w");
+    assert_int_equal(rename(path, whole), 0);
+    from = fopen(whole, "r");
+    to = fopen(path, "w");
     assert_non_null(from);
     assert_non_null(to);
     for (int i = 0; fgets(line, sizeof(line), from); i++) {
-        if (i >= 3)
+        if (i >= first)
             assert_true(fputs(line, to) >= 0);
     }
     (void)fclose(from);
     (void)fclose(to);
-    assert_int_equal(rename(later, path), 0);
+}
+
+static void a_history_that_begins_later_has_no_sums(void **state)
+{
+    struct fixture *f = *state;
+    char whole[256];
+
+    export_history(f, path, 7);
+    (void)snprintf(whole, sizeof(whole), "%s/whole.jsonl", f->directory);
+    keep_lines_from(3, whole);
     close_spool(f);
     assert_int_equal(audit(f, NULL), EX_OK);
     assert_contains(tool.out,
@@ -332,6 +340,31 @@ static void a_question_is_answered_from_files_and_database(void **state)
     assert_int_equal(ask(f, "--since", "2020-01-01T00:00:00+01:00"), EX_TEMPFAIL);
 }
 
+/* What ended before they begin is in none of them; all that were rotated are read. */
+static void files_that_begin_later_answer_as_far_as_they_go(void **state)
+{
+    struct fixture *f = *state;
+    char whole[256], rotated[sizeof(path) + 16];
+
+    export_history(f, path, 5);
+    (void)snprintf(whole, sizeof(whole), "%s/whole.jsonl", f->directory);
+    keep_lines_from(3, whole);
+    close_spool(f);
+    assert_int_equal(ask(f, "--client", "another"), EX_OK);
+    assert_contains(tool.out, "answer    yes, as far as the files go back (seq 4, ");
+    assert_contains(tool.out, "): none was accepted\n");
+    assert_int_equal(ask(f, "--since", "2100-01-01T00:00:00Z"), EX_OK);
+    assert_contains(tool.out, "answer    yes: none was accepted\n");
+    assert_int_equal(truncate(path, 0), 0);
+    for (int i = 1; i <= 2; i++) { /* FILE.1 is empty */
+        (void)snprintf(rotated, sizeof(rotated), "%s.%d", path, i);
+        assert_int_equal(rename(i == 1 ? path : whole, rotated), 0);
+    }
+    assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
+    assert_int_equal(ask(f, "--client", "another"), EX_OK);
+    assert_contains(tool.out, "answer    yes: none was accepted\n");
+}
+
 static void a_message_is_found_wherever_it_is(void **state)
 {
     struct fixture *f = *state;
@@ -361,7 +394,7 @@ static void wrong_questions_are_usage(void **state)
 
     export_history(f, path, 7);
     assert_int_equal(ask(f, "--since", "yesterday"), EX_USAGE);
-    assert_contains(tool.err, "--since yesterday is no time such as");
+    assert_contains(tool.err, "--since is a time (RFC 3339) like ");
     assert_int_equal(ask(f, "--topic", "a/#/b"), EX_USAGE);
     assert_contains(tool.err, "--topic a/#/b is no topic filter");
 }
@@ -392,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_whole_export_has_the_sums_of_the_ledger),
         CASE(a_question_is_answered_from_files_and_database),
+        CASE(files_that_begin_later_answer_as_far_as_they_go),
         CASE(a_message_is_found_wherever_it_is),
         CASE(wrong_questions_are_usage),
         CASE(the_answer_is_in_the_json),
