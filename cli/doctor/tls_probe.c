@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cli/doctor/net.h"
+#include "daemon/tls/tls_check.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -131,19 +132,6 @@ static void note_chain(const SSL *ssl, struct tls_probe_seen *seen)
 
 /* ---- settings ---- */
 
-/* Without a function OpenSSL reads the password from the terminal. */
-static int give_password(char *to, int size, int is_for_writing, void *userdata)
-{
-    const char *password = userdata;
-    size_t length = strnlen(password, (size_t)size + 1);
-
-    (void)is_for_writing;
-    if (length > (size_t)size)
-        return -1;
-    memcpy(to, password, length);
-    return (int)length;
-}
-
 static void take_error(char text[static TLS_PROBE_TEXT_MAX], const char *otherwise)
 {
     const char *reason = ERR_reason_error_string(ERR_peek_last_error());
@@ -155,7 +143,7 @@ static void take_error(char text[static TLS_PROBE_TEXT_MAX], const char *otherwi
 static bool
 use_files(SSL_CTX *ctx, const struct uplink_tls_settings *settings, const char *key_password)
 {
-    SSL_CTX_set_default_passwd_cb(ctx, give_password);
+    SSL_CTX_set_default_passwd_cb(ctx, tls_give_password);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)key_password);
     if (settings->ca_file[0] != '\0'
             ? SSL_CTX_load_verify_locations(ctx, settings->ca_file, NULL) != 1

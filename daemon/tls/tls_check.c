@@ -206,8 +206,7 @@ tls_check_certificate(const struct tls_files *files, int64_t wall_ms, struct tls
 
 /* --- the key -------------------------------------------------------------- */
 
-/* Without a function OpenSSL reads the password from the terminal. */
-static int tls_give_password(char *to, int size, int is_for_writing, void *userdata)
+int tls_give_password(char *to, int size, int is_for_writing, void *userdata)
 {
     const char *password = userdata;
     size_t length = strnlen(password, (size_t)size + 1);

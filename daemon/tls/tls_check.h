@@ -55,6 +55,10 @@ void tls_check(const struct tls_files *files,
 
 #define TLS_FILE_MAX (4 << 20)
 
+/* A pem_password_cb of OpenSSL, which without one reads the password from the terminal.
+ * @userdata: the password, as text. Return: its length; -1: longer than @size. */
+int tls_give_password(char *to, int size, int is_for_writing, void *userdata);
+
 /* The first problem that allows no connection; NULL: there is none. */
 const struct tls_problem *tls_report_fatal(const struct tls_report *report);
 
