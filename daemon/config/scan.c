@@ -307,6 +307,18 @@ static bool scan_name(struct scan *scan)
     return *scan->at == '=' || *scan->at == ':' ? scan_key(scan, name, size) : true;
 }
 
+static bool scan_included(struct scan *scan, const char *path, const char *text)
+{
+    struct scan inner = *scan;
+
+    inner.file = path;
+    inner.at = text;
+    inner.line = 1;
+    inner.is_line_start = true;
+    inner.depth++;
+    return scan_text(&inner);
+}
+
 static bool scan_include(struct scan *scan)
 {
     const char *quote = scan->at + strspn(scan->at, " \t");
@@ -314,8 +326,6 @@ static bool scan_include(struct scan *scan)
     size_t size = strcspn(name, "\"\n");
     char path[PATH_MAX];
     AUTO_FREE char *text = NULL;
-    struct scan inner = {
-        .file = path, .folder = scan->folder, .line = 1, .is_line_start = true};
     const char *why;
 
     scan->at = name + size + (name[size] == '"');
@@ -339,11 +349,7 @@ static bool scan_include(struct scan *scan)
     if (why)
         return scan_refuse(scan, "@include: %s: %s", path, why);
     assert(text); /* NULL only with an error */
-    inner.at = text;
-    inner.depth = scan->depth + 1;
-    inner.error = scan->error;
-    inner.keys = scan->keys;
-    return scan_text(&inner);
+    return scan_included(scan, path, text);
 }
 
 /* One token from @scan->at on. */
