@@ -8,6 +8,7 @@
  */
 #include "cli/output.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -19,12 +20,15 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/read_full.h"
+#include "base/regular.h"
 #include "cli/cli.h"
 
 /* Hidden, and without the name of the file: some folders are read by the end of the name. */
 #define TEMPORARY_PREFIX ".mqtt-spool-"
 
-enum { TEMPORARY_MAX = 64, TRIES = 100 };
+enum { TEMPORARY_MAX = 64, TRIES = 100, OUTPUT_BEGINS_MAX = 256 };
 
 struct output {
     char *path;       /* for texts */
@@ -89,16 +93,39 @@ static int create_temporary(struct output *output, mode_t mode)
     return fd;
 }
 
+/* Return: 1: it does; 0: it does not; negative: errno has why. */
+static int old_begins_with(const struct output *output, const char *begins)
+{
+    char text[OUTPUT_BEGINS_MAX];
+    size_t size = strlen(begins);
+    AUTO_CLOSE int fd =
+        regular_openat(output->folder_fd, output->name, O_RDONLY | O_NOFOLLOW, 0);
+    ssize_t read = fd < 0 ? -1 : read_full_at(fd, text, size, 0);
+
+    if (read < 0)
+        return -1;
+    return (size_t)read == size && memcmp(text, begins, size) == 0;
+}
+
 /* Only a regular file is replaced: no device behind /dev/stdout, and no link to elsewhere. */
-static int check_old(const struct output *output)
+static int check_old(const struct output *output, const char *begins)
 {
     struct stat st;
+    int is_older;
 
     if (fstatat(output->folder_fd, output->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? EX_OK : output_fail(output, "look at", errno);
-    if (S_ISREG(st.st_mode))
+    if (!S_ISREG(st.st_mode)) {
+        cli_error("%s is there and is no regular file: name another one", output->path);
+        return EX_USAGE;
+    }
+    is_older = begins ? old_begins_with(output, begins) : 0;
+    if (is_older < 0)
+        return output_fail(output, "look at", errno);
+    if (is_older)
         return EX_OK;
-    cli_error("%s is there and is no regular file: name another one", output->path);
+    cli_error("%s is there and %s: it is not replaced; name another file", output->path,
+              begins ? "is none that this verb wrote" : "may be needed");
     return EX_USAGE;
 }
 
@@ -121,7 +148,7 @@ static int open_folder(struct output *output)
     return fd;
 }
 
-static int output_begin(struct output *output, mode_t mode)
+static int output_begin(struct output *output, const char *begins, mode_t mode)
 {
     int fd;
     int code;
@@ -129,7 +156,7 @@ static int output_begin(struct output *output, mode_t mode)
     output->folder_fd = open_folder(output);
     if (output->folder_fd < 0)
         return output_fail(output, "write", errno);
-    code = check_old(output);
+    code = check_old(output, begins);
     if (code != EX_OK)
         return code;
     fd = create_temporary(output, mode);
@@ -143,17 +170,18 @@ static int output_begin(struct output *output, mode_t mode)
     return code;
 }
 
-int output_open(const char *path, mode_t mode, struct output **ret)
+int output_open(const char *path, const char *begins, mode_t mode, struct output **ret)
 {
     struct output *output = calloc(1, sizeof(*output));
     int code = EX_UNAVAILABLE;
 
+    assert(!begins || strlen(begins) <= OUTPUT_BEGINS_MAX);
     if (output) {
         output->folder_fd = -1;
         output->path = strdup(path);
     }
     if (output && output->path)
-        code = output_begin(output, mode);
+        code = output_begin(output, begins, mode);
     else
         cli_error("out of memory");
     if (code == EX_OK)
@@ -193,14 +221,13 @@ static int give_temporary_name(struct output *output)
 
 static int output_finish(struct output *output)
 {
-    bool has_failed = ferror(output->stream); /* its errno is long gone */
+    bool has_failed = ferror(output->stream);
 
     if (fflush(output->stream) != 0)
         return output_fail(output, "write", errno);
-    if (has_failed) {
-        cli_error("cannot write %s: a write before the last one failed", output->path);
-        return EX_UNAVAILABLE;
-    }
+    if (has_failed) /* its errno is long gone, and mostly one more write fails for the same */
+        return output_fail(output, "write",
+                           write(fileno(output->stream), "", 1) < 0 ? errno : EIO);
     if (fsync(fileno(output->stream)) < 0 || give_temporary_name(output) < 0 ||
         renameat(output->folder_fd, output->temporary, output->folder_fd, output->name) < 0)
         return output_fail(output, "write", errno);

@@ -20,14 +20,17 @@ struct output;
 
 /*
  * output_open() - begin a file
- * @path: its name; copied. What is there must be a regular file: a link, a
- *        device or a pipe is not replaced
- * @mode: permission bits of the new file, less the umask; not those of the old one
- * @ret:  set on success; end it with output_commit() or output_discard()
+ * @path:   its name; copied. What is there must be a regular file: a link, a
+ *          device or a pipe is not replaced
+ * @begins: how an older file of the same kind begins: only such a one is replaced, for
+ *          a slip names a file of the spool. NULL: none may be there
+ * @mode:   permission bits of the new file, less the umask; not those of the old one
+ * @ret:    set on success; end it with output_commit() or output_discard()
  *
  * Return: EX_OK; EX_NOPERM, EX_USAGE or EX_UNAVAILABLE, reported by cli_error().
  */
-MUST_CHECK int output_open(const char *path, mode_t mode, struct output **ret);
+MUST_CHECK int
+output_open(const char *path, const char *begins, mode_t mode, struct output **ret);
 
 /* To write to, also by its descriptor after a fflush(); owned by @output, do not close it. What
  * cannot be written is reported by output_commit(): ferror() may end a long work early. */

@@ -34,6 +34,8 @@ int audit_prepare_question(struct question *question)
     code = cli_parse_moment("audit", "since", question->since, &question->since_ms);
     if (code == CLI_CONTINUE)
         code = cli_parse_moment("audit", "until", question->until, &question->until_ms);
+    if (code == CLI_CONTINUE && question->since_ms >= question->until_ms)
+        code = cli_usage("audit", "--since is not before --until");
     if (code == CLI_CONTINUE && question->topic &&
         !packet_filter_is_valid(view_of_text(question->topic)))
         code = cli_usage("audit", "--topic %s is no topic filter", question->topic);

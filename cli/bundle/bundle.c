@@ -177,7 +177,7 @@ static int print_result(const struct bundle *bundle, const struct bundle_options
 static int write_bundle(struct bundle *bundle, const struct bundle_options *options)
 {
     struct output *output;
-    int code = output_open(options->path, MODE, &output);
+    int code = output_open(options->path, NULL, MODE, &output);
 
     if (code != EX_OK)
         return code;

@@ -140,9 +140,8 @@ void page_put(const struct page *page)
 {
     FILE *stream = page->stream;
 
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-          "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-          "<meta name=\"generator\" content=\"mqtt-spool\"><title>mqtt-spoold on ",
+    fputs(PAGE_BEGINS "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+                      "<title>mqtt-spoold on ",
           stream);
     html_text(stream, page->host);
     fputs("</title>\n<style>\n", stream);

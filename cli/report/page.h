@@ -19,6 +19,10 @@
 #include "store/spool.h"
 
 #define PAGE_ROWS_MAX 20 /* of the longest lists */
+/* By which a page of this verb is known. */
+#define PAGE_BEGINS                                                                            \
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"                        \
+    "<meta name=\"generator\" content=\"mqtt-spool\">"
 
 enum page_verdict {
     PAGE_SOUND,

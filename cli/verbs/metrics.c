@@ -38,7 +38,7 @@ static int metrics_write(const struct metrics_page *page, const char *path)
         metrics_page_print(page, stdout);
         return EX_OK;
     }
-    code = output_open(path, FILE_MODE, &output);
+    code = output_open(path, METRICS_PAGE_BEGINS, FILE_MODE, &output);
     if (code != EX_OK)
         return code;
     metrics_page_print(page, output_stream(output));

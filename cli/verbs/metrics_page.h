@@ -24,6 +24,8 @@ struct metrics_page {
 };
 
 /* What cannot be written is the caller's to find: ferror(). */
+/* How each page begins. */
+#define METRICS_PAGE_BEGINS "# HELP mqtt_spool_"
 void metrics_page_print(const struct metrics_page *page, FILE *stream);
 
 #endif

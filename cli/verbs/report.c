@@ -166,7 +166,7 @@ static int report_run(struct audit_check *check, const struct report_request *re
     time_t now = time(NULL);
     struct tm local = {0};
     struct page page = {.summary = summary, .check = check};
-    int code = output_open(request->output, 0640, &output);
+    int code = output_open(request->output, PAGE_BEGINS, 0640, &output);
 
     if (code != EX_OK)
         return code;

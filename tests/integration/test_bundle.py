@@ -2,6 +2,7 @@
 """mqtt-spool bundle: all that a bug report needs, and no secret in it."""
 
 import gzip
+import contextlib
 import io
 import json
 import os
@@ -65,6 +66,8 @@ def fake_programs(folder):
 
 def bundle(gateway, *arguments, env=None, name="out.tar.gz"):
     path = os.path.join(gateway.folder, name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # none is replaced
     command = [processes.tool_path(), "-c", gateway.config, "bundle", *arguments, path]
     return Bundle(processes.run(command, 150, env=env), path)
 
@@ -159,7 +162,9 @@ def the_file_is_whole_and_its_owners_only():
     first = bundle(gateway)
     path = os.path.join(gateway.folder, "out.tar.gz")
     equal(stat.S_IMODE(os.stat(path).st_mode), 0o600, "mode")
-    equal(bundle(gateway).names, first.names, "the order of the members")
+    again = gateway.tool("bundle", path)
+    equal((again.returncode, b"it is not replaced" in again.stderr), (64, True), "a second one")
+    equal(bundle(gateway, name="other.tar.gz").names, first.names, "the order of the members")
     tar = processes.run([processes.need("tar"), "-tzf", path])
     equal(tar.stdout.decode().split(), first.names, "as tar lists it")
     equal(len(first.raw) % 512, 0, "whole blocks")

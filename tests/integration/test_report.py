@@ -358,12 +358,14 @@ def times_are_local_with_their_offset():
 def a_page_is_written_whole_or_not_at_all():
     folder = processes.folder()
     old = os.path.join(folder, "report.html")
-    with open(old, "w") as file:
-        file.write("old")
+    processes.run([processes.tool_path(), "report", old, "-"], stdin=history.record(1, now_ms()).encode())
+    with open(old) as file:
+        page = file.read()
+    check(page.startswith("<!DOCTYPE html>"), "a page")
     done = processes.run([processes.tool_path(), "report", old, os.path.join(folder, "absent.jsonl")])
     equal(done.returncode, UNAVAILABLE, "exit code")
     with open(old) as file:
-        equal(file.read(), "old", "the old page")
+        equal(file.read(), page, "the old page")
     equal(os.listdir(folder), ["report.html"], "nothing else is left")
     done = processes.run([processes.tool_path(), "report", os.path.join(folder, "no", "r.html"), "-"])
     check(done.returncode in (UNAVAILABLE, NOT_ALLOWED), "no folder", done)

@@ -113,7 +113,7 @@ static void whole_file_takes_the_name_at_its_commit(void **state)
     (void)state;
     write_old("old");
     (void)umask(022);
-    assert_int_equal(output_open("file", 0666, &output), EX_OK);
+    assert_int_equal(output_open("file", "old", 0666, &output), EX_OK);
     fputs("new", output_stream(output));
     assert_int_equal(fflush(output_stream(output)), 0);
     assert_content("old");
@@ -132,7 +132,7 @@ static void discarded_file_leaves_nothing(void **state)
 
     (void)state;
     (void)snprintf(path, sizeof(path), "%s/file", folder);
-    assert_int_equal(output_open(path, 0600, &output), EX_OK);
+    assert_int_equal(output_open(path, "old", 0600, &output), EX_OK);
     fputs("new", output_stream(output));
     output_discard(output);
     assert_int_equal(count_entries(), 0);
@@ -146,13 +146,13 @@ static void file_system_without_nameless_files_gets_a_hidden_one(void **state)
     (void)state;
     has_nameless_files = false;
     write_old("old");
-    assert_int_equal(output_open("./file", 0600, &output), EX_OK);
+    assert_int_equal(output_open("./file", "old", 0600, &output), EX_OK);
     fputs("new", output_stream(output));
     assert_int_equal(count_entries(), 2);
     output_discard(output);
     assert_int_equal(count_entries(), 1);
     assert_content("old");
-    assert_int_equal(output_open("file", 0600, &output), EX_OK);
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_OK);
     fputs("new", output_stream(output));
     assert_int_equal(output_commit(output), EX_OK);
     assert_content("new");
@@ -165,7 +165,7 @@ static void failed_sync_leaves_the_old_file(void **state)
 
     (void)state;
     write_old("old");
-    assert_int_equal(output_open("file", 0600, &output), EX_OK);
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_OK);
     fputs("new", output_stream(output));
     sync_error = EIO;
     assert_int_equal(output_commit(output), EX_UNAVAILABLE);
@@ -181,7 +181,7 @@ static void write_that_failed_earlier_leaves_the_old_file(void **state)
 
     (void)state;
     write_old("old");
-    assert_int_equal(output_open("file", 0600, &output), EX_OK);
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_OK);
     kept = dup(fileno(output_stream(output)));
     assert_true(dup2(full, fileno(output_stream(output))) >= 0);
     fputs("lost", output_stream(output));
@@ -201,12 +201,35 @@ static void what_is_no_regular_file_is_not_replaced(void **state)
 
     (void)state;
     assert_int_equal(symlink("/dev/null", "other"), 0);
-    assert_int_equal(output_open("other", 0600, &output), EX_USAGE);
+    assert_int_equal(output_open("other", "old", 0600, &output), EX_USAGE);
     assert_int_equal(lstat("other", &st), 0);
     assert_true(S_ISLNK(st.st_mode));
-    assert_int_equal(output_open(folder, 0600, &output), EX_USAGE);
-    assert_int_equal(output_open("/dev/null", 0600, &output), EX_USAGE);
+    assert_int_equal(output_open(folder, "old", 0600, &output), EX_USAGE);
+    assert_int_equal(output_open("/dev/null", "old", 0600, &output), EX_USAGE);
     assert_null(output);
+}
+
+/* A slip names the audit file, or the spool. */
+static void what_another_program_wrote_is_not_replaced(void **state)
+{
+    struct output *output = NULL;
+
+    (void)state;
+    write_old("ol");
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_USAGE);
+    assert_content("ol");
+    write_old("{\"seq\":1}");
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_USAGE);
+    assert_int_equal(output_open("file", NULL, 0600, &output), EX_USAGE);
+    write_old("");
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_USAGE);
+    assert_null(output);
+    assert_content("");
+    write_old("old and more");
+    assert_int_equal(output_open("file", "old", 0600, &output), EX_OK);
+    fputs("old once more", output_stream(output));
+    assert_int_equal(output_commit(output), EX_OK);
+    assert_content("old once more");
 }
 
 static void name_that_cannot_be_is_reported(void **state)
@@ -214,9 +237,9 @@ static void name_that_cannot_be_is_reported(void **state)
     struct output *output = NULL;
 
     (void)state;
-    assert_int_equal(output_open("absent/file", 0600, &output), EX_UNAVAILABLE);
-    assert_int_equal(output_open("absent/", 0600, &output), EX_UNAVAILABLE);
-    assert_int_equal(output_open("", 0600, &output), EX_UNAVAILABLE);
+    assert_int_equal(output_open("absent/file", "old", 0600, &output), EX_UNAVAILABLE);
+    assert_int_equal(output_open("absent/", "old", 0600, &output), EX_UNAVAILABLE);
+    assert_int_equal(output_open("", "old", 0600, &output), EX_UNAVAILABLE);
     assert_null(output);
 }
 
@@ -232,6 +255,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(write_that_failed_earlier_leaves_the_old_file, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_no_regular_file_is_not_replaced, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_another_program_wrote_is_not_replaced, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(name_that_cannot_be_is_reported, setup, teardown),
     };

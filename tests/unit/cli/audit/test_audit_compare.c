@@ -395,6 +395,9 @@ static void wrong_questions_are_usage(void **state)
     export_history(f, path, 7);
     assert_int_equal(ask(f, "--since", "yesterday"), EX_USAGE);
     assert_contains(tool.err, "--since is a time (RFC 3339) like ");
+    assert_int_equal(
+        TOOL_RUN(&tool, cli_audit, "audit", "--since", "1h", "--until", "2h", path), EX_USAGE);
+    assert_contains(tool.err, "--since is not before --until");
     assert_int_equal(ask(f, "--topic", "a/#/b"), EX_USAGE);
     assert_contains(tool.err, "--topic a/#/b is no topic filter");
 }

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/report/page.h"
 #include "tests/support/history_fixture.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
@@ -247,10 +248,13 @@ static void what_is_wrong_leaves_the_old_page(void **state)
     assert_int_equal(TOOL_RUN(&tool, cli_report, "report"), EX_USAGE);
     assert_contains(tool.err, "the name of the page is missing");
     assert_int_equal(TOOL_RUN(&tool, cli_report, "report", "--help"), EX_OK);
-    tool_write(audit_path, f->directory, "report.html", "old");
+    tool_write(audit_path, f->directory, "report.html", PAGE_BEGINS "old");
     assert_int_equal(REPORT("/nowhere/audit.jsonl"), EX_UNAVAILABLE);
     assert_int_equal(stat(page_path, &st), 0);
-    assert_int_equal(st.st_size, 3);
+    assert_int_equal(st.st_size, strlen(PAGE_BEGINS "old"));
+    tool_write(audit_path, f->directory, "report.html", "{\"seq\":1}");
+    assert_int_equal(REPORT("/nowhere/audit.jsonl"), EX_USAGE); /* a slip */
+    assert_contains(tool.err, "is there and is none that this verb wrote");
 }
 
 int main(void)
