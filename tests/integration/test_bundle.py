@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """mqtt-spool bundle: all that a bug report needs, and no secret in it."""
 
-import gzip
 import contextlib
+import gzip
 import io
 import json
 import os
