@@ -109,8 +109,8 @@ bool audit_take_seal_line(struct audit_check *check, const struct line *line);
 
 /* far.c: before the files are read. Return: EX_OK; another exit code, reported. */
 MUST_CHECK int audit_read_far(struct audit_check *check, const char *file);
-/* @seal is in the files. */
-void audit_find_far(struct audit_check *check, const struct seal *seal);
+/* @seal is in the files. @is_proved: and the lines that it seals are what was sealed. */
+void audit_find_far(struct audit_check *check, const struct seal *seal, bool is_proved);
 /* After the files were read. */
 void audit_compare_far(struct audit_check *check);
 void audit_free_far(struct audit_check *check);

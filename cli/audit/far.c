@@ -34,7 +34,7 @@ static int far_compare(const void *a, const void *b)
     return memcmp(left->digest, right->digest, sizeof(left->digest));
 }
 
-void audit_find_far(struct audit_check *check, const struct seal *seal)
+void audit_find_far(struct audit_check *check, const struct seal *seal, bool is_proved)
 {
     struct far_seals *far = &check->seals.far;
     struct far_seal wanted;
@@ -49,8 +49,10 @@ void audit_find_far(struct audit_check *check, const struct seal *seal)
         else
             high = middle;
     }
-    for (; low < far->count && far_compare(&far->seals[low], &wanted) == 0; low++)
+    for (; low < far->count && far_compare(&far->seals[low], &wanted) == 0; low++) {
         far->seals[low].is_found = true;
+        far->seals[low].is_proved |= is_proved;
+    }
 }
 
 static bool far_parse(const struct line *line, struct far_seal *ret)
@@ -145,9 +147,10 @@ void audit_compare_far(struct audit_check *check)
     for (size_t i = 0; i < far->count; i++) {
         const struct far_seal *seal = &far->seals[i];
 
-        if (seal->is_found)
+        if (seal->is_found) {
             far->found++;
-        else if (seal->seq < check->first_seq)
+            far->unproved += !seal->is_proved;
+        } else if (seal->seq < check->first_seq)
             far->older++;
         else {
             far->missing++;

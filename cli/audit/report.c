@@ -50,8 +50,11 @@ static void print_far(const struct audit_check *check)
         return;
     printf("          %" PRIu64 " of %zu seals that were kept elsewhere are in the files",
            far->found, far->count);
+    if (far->unproved > 0)
+        printf(", %" PRIu64 " of these without proof of the lines before %s", far->unproved,
+               far->unproved == 1 ? "it" : "them");
     if (far->older > 0)
-        printf(", %" PRIu64 " are older", far->older);
+        printf(", %" PRIu64 " %s older", far->older, far->older == 1 ? "is" : "are");
     puts("");
 }
 
@@ -60,8 +63,8 @@ static void print_seals(const struct audit_check *check)
     const struct seals *seals = &check->seals;
 
     if (seals->count == 0) {
-        if (check->seals.far.file)
-            puts("seals     none in the files");
+        if (check->lines > 0)
+            puts("seals     none: what was changed later would not show (audit.seal)");
         return;
     }
     printf("seals     %" PRIu64 ", of which %" PRIu64 " hold%s\n", seals->count, seals->held,
@@ -249,6 +252,7 @@ static void write_far(struct json *json, const struct far_seals *far)
     json_open_object(json, "kept_elsewhere");
     json_unsigned(json, "count", far->count);
     json_unsigned(json, "found", far->found);
+    json_unsigned(json, "unproved", far->unproved);
     json_unsigned(json, "older", far->older);
     json_unsigned(json, "missing", far->missing);
     json_close_object(json);

@@ -186,33 +186,69 @@ static bool seals_take_prev(struct seals *seals, const struct seal *seal)
     return true;
 }
 
-static void seals_check(struct audit_check *check, const struct seal *seal)
+/* What a seal without a digest before it, or the first of a chain, cannot be. */
+static const char *seals_impossible(const struct audit_check *check, const struct seal *seal)
+{
+    const struct seals *seals = &check->seals;
+    bool starts = seal->why.size > 0;
+
+    if (starts != (seal->number == 1))
+        return "this seal was changed: a chain starts with seal 1, and only there";
+    if (!starts)
+        return seals->is_first && check->first_seq == 1 && !seal->has_prev
+                   ? "the seal with which the chain starts was removed: the files begin with "
+                     "the first record, and this is the first seal"
+                   : NULL;
+    if (seals->is_chained && seals->chain.lines == 0 &&
+        memcmp(seals->chain.digest, seal->digest, sizeof(seal->digest)) == 0)
+        return "this seal is doubled";
+    /* It is the first line that the daemon writes. */
+    if (view_is(seal->why, SEAL_NEW_FILE) && check->line > 1)
+        return "lines were added before this seal, with which a new file starts";
+    return NULL;
+}
+
+/* What is before it is in no file given, or could not be read. */
+static void seals_trust(struct seals *seals, const struct seals_seal *here)
+{
+    seals->unsealed += seals->chain.lines;
+    seals_hold(seals, here, 0);
+}
+
+/* Return: all lines since the seal before it, or since the start of the chain, are what was
+ * sealed. */
+static bool seals_check(struct audit_check *check, const struct seal *seal)
 {
     struct seals *seals = &check->seals;
     struct seals_seal here = seals_describe(check, seal);
+    const char *impossible = seals_impossible(check, seal);
     bool starts = seal->why.size > 0;
     uint8_t expected[SHA256_SIZE];
 
+    if (impossible) {
+        audit_add_problem(check, "%s", impossible);
+        seals->is_run_open = false;
+        return false;
+    }
     if (starts)
         seals_note_start(check, seal, &here);
     else if (!seals->is_chained && !seals_take_prev(seals, seal)) {
-        /* What is before it is in no file given, or could not be read. */
-        seals->unsealed += seals->chain.lines;
-        seals_hold(seals, &here, 0);
-        return;
+        seals_trust(seals, &here);
+        return false;
     }
     seal_expect(&seals->chain, seal, expected);
     bool is_next = starts || seal->number == seals->last.number + 1;
     if (is_next && memcmp(expected, seal->digest, sizeof(expected)) == 0) {
         seals_hold(seals, &here, starts ? 0 : seals->chain.lines);
         seals->is_doubtful = false;
-        return;
+        return true;
     }
     seals->is_run_open = false;
     if (starts)
         audit_add_problem(check, "this seal, with which a chain starts, was changed");
     else
         seals_report(check, seal);
+    return false;
 }
 
 static void seals_take(struct audit_check *check, const struct line *line)
@@ -226,8 +262,7 @@ static void seals_take(struct audit_check *check, const struct line *line)
         audit_lose_seals(seals);
         return;
     }
-    seals_check(check, &seal);
-    audit_find_far(check, &seal);
+    audit_find_far(check, &seal, seals_check(check, &seal));
     seals->last = seals_describe(check, &seal);
     seals->is_chained = true;
     seals->is_first = false;

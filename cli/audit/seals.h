@@ -51,8 +51,9 @@ struct far_seal {
     uint8_t digest[SHA256_SIZE];
     uint64_t number;
     uint64_t seq;
-    uint64_t line; /* of their file */
-    bool is_found; /* in the audit files */
+    uint64_t line;  /* of their file */
+    bool is_found;  /* in the audit files */
+    bool is_proved; /* and the lines before it were verified */
 };
 
 struct far_seals {
@@ -61,7 +62,8 @@ struct far_seals {
     size_t count;
     size_t size;
     uint64_t found;
-    uint64_t older; /* than the first line of the files */
+    uint64_t unproved; /* of them, what is before them is in no file given, or was changed */
+    uint64_t older;    /* than the first line of the files */
     uint64_t missing;
 };
 

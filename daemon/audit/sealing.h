@@ -27,7 +27,7 @@
 #define SEALING_BYTES_MAX ((uint64_t)1024 * 1024)
 
 /* Why a chain starts. */
-#define SEALING_NEW_FILE   "new_file"      /* no seal in it, nor at the end of FILE.1 */
+#define SEALING_NEW_FILE   SEAL_NEW_FILE   /* no seal in it, nor at the end of FILE.1 */
 #define SEALING_NO_SEAL    "no_seal"       /* the file has lines, and no seal near its end */
 #define SEALING_MISSING    "lines_missing" /* that were synced */
 #define SEALING_OTHER      "other_file"    /* not the one that was written before */

@@ -37,6 +37,8 @@
 /* Enough for any seal, with its line break. */
 #define SEAL_LINE_MAX (SEAL_MARKS_MAX + 512)
 #define SEAL_WHY_MAX  32
+/* Why a chain starts that has no line before it in its file. */
+#define SEAL_NEW_FILE "new_file"
 /* A digest in hexadecimal, terminated. */
 #define SEAL_HEX_MAX (2 * SHA256_SIZE + 1)
 

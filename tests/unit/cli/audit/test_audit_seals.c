@@ -238,6 +238,7 @@ static void a_seal_that_was_removed_is_named(void **state)
 static void files_may_begin_within_a_chain(void **state)
 {
     (void)state;
+    last_seq = 40;
     add_usual();
     remove_line(1); /* the first seal has no digest of the one before it */
     assert_int_equal(audit(), EX_OK);
@@ -279,6 +280,48 @@ static void seals_that_were_kept_elsewhere_are_compared(void **state)
     assert_contains(tool.err, "cannot open the seals /nowhere");
 }
 
+/* Without it whatever stands before the next seal would agree with it. */
+static void the_start_of_a_chain_is_missed(void **state)
+{
+    const struct fixture *f = *state;
+    char path[256], text[2 * LINE_SIZE];
+
+    add_usual();
+    (void)snprintf(text, sizeof(text), "%s%s", lines[4], lines[8]);
+    tool_write(path, f->directory, "kept", text);
+    remove_line(1);
+    change(2, "\"client\":\"c\"", "\"client\":\"Q\"");
+    expect_problem("standard input:4: the seal with which the chain starts was removed");
+    assert_int_equal(audit_with("--seals", path), EX_DATAERR);
+    assert_contains(tool.out,
+                    "2 of 2 seals that were kept elsewhere are in the files, 1 of these "
+                    "without proof of the lines before it\n");
+}
+
+static void a_start_that_cannot_be_is_found(void **state)
+{
+    (void)state;
+    add_usual();
+    change(1, "starts", "s|arts");
+    expect_problem("standard input:1: this seal was changed: a chain starts with seal 1");
+    change(1, "s|arts", "starts");
+    memmove(lines[1], lines[0], (size_t)line_count++ * LINE_SIZE);
+    expect_problem("standard input:2: this seal is doubled");
+    (void)snprintf(lines[0], LINE_SIZE,
+                   "{\"admin\":\"drop\",\"time\":"
+                   "\"2026-11-01T12:00:00.000Z\",\"uid\":0}\n");
+    expect_problem(
+        "standard input:2: lines were added before this seal, with which a new file");
+}
+
+static void files_without_seals_are_described(void **state)
+{
+    (void)state;
+    add_records(2);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "seals     none: what was changed later would not show");
+}
+
 static void older_seals_that_were_kept_are_no_problem(void **state)
 {
     const struct fixture *f = *state;
@@ -289,7 +332,7 @@ static void older_seals_that_were_kept_are_no_problem(void **state)
     memmove(lines[0], lines[5], 5 * LINE_SIZE);
     line_count = 5;
     assert_int_equal(audit_with("--seals", path), EX_OK);
-    assert_contains(tool.out, "0 of 1 seals that were kept elsewhere are in the files, 1 are "
+    assert_contains(tool.out, "0 of 1 seals that were kept elsewhere are in the files, 1 is "
                               "older\n");
 }
 
@@ -298,6 +341,9 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_case, teardown)
     const struct CMUnitTest tests[] = {
         CASE(seals_that_hold_are_described),
+        CASE(the_start_of_a_chain_is_missed),
+        CASE(a_start_that_cannot_be_is_found),
+        CASE(files_without_seals_are_described),
         CASE(lines_before_the_chain_are_no_problem),
         CASE(a_line_that_was_changed_is_named),
         CASE(a_line_that_was_removed_is_named),
