@@ -23,11 +23,12 @@
 enum { TAIL_BYTES = 2 << 20 };
 
 static const char *const members[] = {
-    "seq",     "time",          "outcome", "reason",    "id",       "lane",          "client",
-    "uid",     "topic",         "qos",     "bytes",     "accepted", "age_ms",        "attempts",
-    "code",    "requeued_from", "admin",   "ids",       "user",     "older_than_ms", "all",
-    "dry_run", "matched",       "dropped", "in_flight", "requeued", "level",         "seal",
-    "first",   "last",          "lines",   "hash",      "prev",     "sha256"};
+    "seq",       "time",         "outcome", "reason",  "id",       "lane",          "client",
+    "uid",       "topic",        "qos",     "bytes",   "accepted", "age_ms",        "attempts",
+    "code",      "from",         "pruned",  "admin",   "ids",      "id_count",      "user",
+    "all",       "level",        "matched", "dropped", "requeued", "older_than_ms", "in_flight",
+    "cut_short", "error",        "seal",    "starts",  "lines",    "marks",         "prev",
+    "sha256",    "requeued_from"};
 
 static bool is_known(const char *name)
 {
@@ -54,7 +55,7 @@ static unsigned put_line(FILE *to, json_t *line)
         else
             (void)json_object_set(kept, name, value); /* without memory the line lacks it */
     }
-    text = json_dumps(kept, JSON_COMPACT);
+    text = json_dumps(kept, JSON_COMPACT | JSON_ENSURE_ASCII);
     if (text)
         fprintf(to, "%s\n", text);
     free(text);
@@ -95,7 +96,7 @@ static void put_lines(struct bundle *bundle, FILE *to, struct view text)
     if (left_out > 0)
         bundle_note(bundle,
                     "audit.jsonl: %u members left out that producers gave (ref), or "
-                    "that this version does not know",
+                    "that this version does not know; seals of such lines do not hold here",
                     left_out);
     if (unreadable > 0)
         bundle_note(bundle, "audit.jsonl: %u lines left out, they are not JSON", unreadable);

@@ -4,6 +4,7 @@
  */
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/view.h"
 #include "cli/bundle/members.h"
 #include "cli/cli.h"
@@ -33,7 +34,7 @@ static char *load_status(const struct bundle *bundle)
     code = control_get_status(bundle->socket, &root);
     cli_silence_errors(false);
     if (code == EX_OK)
-        text = json_dumps(root, JSON_INDENT(1));
+        text = json_dumps(root, JSON_INDENT(1) | JSON_ENSURE_ASCII);
     json_decref(root);
     return text ? text : cli_read_status();
 }
@@ -69,8 +70,10 @@ static void list_entry(FILE *to, const char *folder, const char *name)
     if (fd < 0 || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
     clock_format((int64_t)st.st_mtim.tv_sec * 1000, changed);
-    fprintf(to, "%06o %u:%u %14" PRId64 " %s %s\n", (unsigned)st.st_mode, (unsigned)st.st_uid,
-            (unsigned)st.st_gid, (int64_t)st.st_size, changed, name);
+    fprintf(to, "%06o %u:%u %14" PRId64 " %s ", (unsigned)st.st_mode, (unsigned)st.st_uid,
+            (unsigned)st.st_gid, (int64_t)st.st_size, changed);
+    text_put(to, name);
+    fputc('\n', to);
 }
 
 static void list_folder(struct bundle *bundle, FILE *to, const char *folder)

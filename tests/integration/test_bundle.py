@@ -172,6 +172,26 @@ def the_file_is_whole_and_its_owners_only():
 
 
 @case
+def what_a_terminal_obeys_is_escaped():
+    gateway = Gateway(audit={"deliveries": True}, retention={"max_messages": 1})
+    gateway.start()
+    with gateway.client(client_id="ev\u202eil\u0085") as client:
+        for number in range(3):
+            client.publish_wait("t", b"%d" % number)
+    gateway.wait_audit(2)
+    with open(os.path.join(gateway.folder, "spool", "ev\x1b[31m\nname\u202e"), "w"):
+        pass
+    gateway.stop()
+    seen = bundle(gateway)
+    hidden = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+    texts = seen.texts
+    equal([(name, hidden.findall(texts[name])[:3]) for name in texts if hidden.search(texts[name])], [],
+          "members with such characters")
+    check("ev\\x1B[31m" in texts["files.txt"], "the name", texts["files.txt"])
+    check("ev\\u202Eil\\u0085" in texts["audit.jsonl"], "the client id", texts["audit.jsonl"])
+
+
+@case
 def what_cannot_be_written_leaves_nothing():
     gateway = Gateway()
     done = gateway.tool("bundle", os.path.join(gateway.folder, "no", "such.tar.gz"))
