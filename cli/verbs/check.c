@@ -268,6 +268,9 @@ static bool is_audit_file(struct check *check)
             "database until then");
         return false;
     }
+    /* Between a rotation and the HUP it is missing, and for a second behind any other rename. */
+    if (check->running && audit_is_rotated(check->audit_file))
+        return false;
     if (check->stats.exported_seq > 0)
         add_finding(
             check, "audit", "the audit file is missing, though outcomes were written to it",

@@ -313,6 +313,13 @@ static void an_audit_file_that_is_gone_is_a_finding_once_it_was_written(void **s
     assert_int_equal(unlink(audit_path), 0);
     expect_finding("audit", "the audit file is missing, though outcomes were written to it",
                    "find out what moved it away");
+    char rotated[sizeof(audit_path) + 2];
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", audit_path);
+    export_history(f, rotated, 4);
+    assert_int_equal(check(), WELL); /* the daemon, which is here, has not got its HUP yet */
+    close_spool(f);
+    expect_finding("audit", "the audit file is missing, though outcomes were written to it",
+                   "find out what moved it away");
 }
 
 static void another_thing_in_place_of_the_audit_file_is_a_finding(void **state)
