@@ -201,18 +201,61 @@ def rights_are_those_of_the_user_of_the_daemon():
     os.chmod(secret, 0o600)
     os.chmod(gateway.folder, 0o755)
     os.chmod(gateway.config, 0o644)
-    gateway.configure(uplink={"username": "user", "password_file": secret})
+    authority = os.path.join(gateway.folder, "ca.pem")
+    with open(authority, "w") as out:
+        out.write("no secret\n")
+    os.chmod(authority, 0o600)
+    gateway.configure(uplink={"username": "user", "password_file": secret,
+                              "tls": {"ca_file": authority}})
     os.chmod(gateway.config, 0o644)
     setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
                "--clear-groups"]
     if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
         skip("another user cannot run the program where it was built")
     seen = doctor(gateway, wrap=setpriv)
-    seen.finds("failed", "rights", "uplink.password_file", "Permission denied")
-    seen.finds("failed", "rights", "spool.directory", "Permission denied")
+    seen.finds("failed", "rights", "uplink.password_file", "Permission denied",
+               "chown nobody " + secret, "chmod 0400 " + secret)
+    seen.finds("failed", "rights", "uplink.tls.ca_file", "chmod 644 " + authority)
+    seen.finds("failed", "rights", "spool.directory", "Permission denied",
+               "chown nobody " + gateway.spool)
     seen.finds("skipped", "disk sync", "may not write")
-    os.chmod(secret, 0o644)
-    doctor(gateway).finds("warning", "rights", "every user may read this secret")
+
+
+@case
+def a_secret_is_for_the_daemon_alone_and_never_for_a_group():
+    gateway = Gateway().start()  # so its user is the one of this test
+    files = {}
+    for name in ("password_file", "key_file", "key_password_file"):
+        files[name] = os.path.join(gateway.folder, name)
+        with open(files[name], "w") as out:
+            out.write("canary\n")
+    gateway.configure(uplink={"username": "user", "password_file": files["password_file"],
+                              "tls": {"key_file": files["key_file"], "cert_file": gateway.config,
+                                      "key_password_file": files["key_password_file"]}})
+    for mode, whose in ((0o640, "its group"), (0o604, "every user"), (0o660, "its group")):
+        for name, path in files.items():
+            os.chmod(path, mode)
+        seen = doctor(gateway)
+        for name, path in files.items():
+            seen.finds("warning", "rights", name, "mode %04o" % mode, whose,
+                       "chmod 0400 " + path, "chown ")
+    for path in files.values():
+        os.chmod(path, 0o400)
+    equal(doctor(gateway).results("rights"), ["ok"])
+    gateway.stop()
+
+
+@case
+def a_spool_folder_that_others_may_enter_is_reported():
+    gateway = Gateway().start()
+    for mode, result in ((0o755, "warning"), (0o770, "warning"), (0o750, "ok"), (0o700, "ok")):
+        os.chmod(gateway.spool, mode)
+        seen = doctor(gateway)
+        if result == "warning":
+            seen.finds("warning", "rights", "mode %04o" % mode, "chmod 0700 " + gateway.spool)
+        else:
+            equal(seen.results("rights"), ["ok"], "mode %o" % mode)
+    gateway.stop()
 
 
 @case
