@@ -440,6 +440,7 @@ def expired_unknown_and_misnamed_certificates_are_named_and_nothing_is_sent():
     broker = Mosquitto(tls=certificates).start()
     seen = doctor(tls_gateway(broker, ca_file=certificates.ca))
     seen.finds("failed", "tls", "expired", "this clock says")
+    seen.finds("failed", "tls", "certificate 1 of", "CN=localhost", "renew it at the broker")
     equal(seen.results("connect"), ["skipped"])
     # All that is wrong is reported at once; a certificate that signs nothing vouches for none.
     seen = doctor(tls_gateway(broker, "127.0.0.1", ca_file=certificates.client_cert))
@@ -449,6 +450,7 @@ def expired_unknown_and_misnamed_certificates_are_named_and_nothing_is_sent():
     equal(seen.results("connect"), ["skipped"])
     seen = doctor(tls_gateway(broker, ca_file=certificates.client_cert, verify=False))
     seen.finds("warning", "tls", "uplink.tls.verify is false")
+    seen.finds("warning", "tls", "certificate 1 of", "it has expired")
     equal(seen.results("connect"), ["ok"], "the daemon would connect, too")
 
 
