@@ -4,6 +4,7 @@
  */
 #include "base/text.h"
 #include "cli/doctor/findings.h"
+#include "cli/doctor/judge.h"
 #include "cli/doctor/record.h"
 #include "cli/doctor/steps.h"
 #include "cli/doctor/user.h"
@@ -44,7 +45,7 @@ static void format_remedy(const struct rights *rights,
         break;
     case RIGHTS_OF_SECRET:
         text_format(remedy, DOCTOR_REMEDY_MAX,
-                    "let %s, and nobody else, read it: chown %s %s; chmod 0400 %s; and let %s "
+                    "let %s alone read it: chown %s %s; chmod 0400 %s; and let %s "
                     "enter its folders",
                     user, user, path, path, user);
         break;
@@ -196,6 +197,10 @@ static void check_audit_file(struct rights *rights, const char *file)
                    "%s is not a regular file", file);
     else if (faccessat(AT_FDCWD, file, W_OK, AT_EACCESS) < 0 && errno != ENOENT)
         add_denied(rights, RIGHTS_TO_WRITE, "audit.file", file);
+    else if (doctor_is_audit_waiting(rights->work->status))
+        doctor_add(rights->work, DOCTOR_SKIPPED, "",
+                   "user %s may write %s, but it is not written: see the step daemon",
+                   rights->user->name, file);
     else
         doctor_add(rights->work, DOCTOR_OK, "", "user %s may write %s", rights->user->name,
                    file);

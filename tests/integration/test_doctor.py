@@ -3,6 +3,7 @@
 
 import json
 import os
+import pwd
 import signal
 import sys
 
@@ -191,6 +192,62 @@ def a_link_that_is_down_is_reported_with_the_reason_of_the_daemon():
 
 
 @case
+def a_lane_that_is_full_and_refuses_is_a_failure():
+    gateway = Gateway(retention={"when_full": "refuse", "max_messages": 1}).start()
+    with gateway.client(5) as client:
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+        wait_for(lambda: client.publish_wait("plant/t", b"x").reason == 0x97, 20, "a refusal")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    equal(seen.code, FAILED)
+    seen.finds("failed", "daemon", "lane default is full and refuses", "1 of 1 message,",
+               "retention.max_messages")
+    seen.finds("warning", "daemon", "refused since the start", "mqtt-spool status")
+    seen.finds("warning", "daemon", "1 message is spooled")
+    gateway.stop()
+
+
+@case
+def an_audit_file_that_is_not_written_is_a_failure_whatever_its_rights():
+    gateway = Gateway().start()
+    second = Gateway(audit={"file": gateway.audit}).start()
+    wait_for(lambda: second.status()["audit"]["healthy"] is False, 30, "its audit file refused")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(second),
+                        "an answer of the daemon")
+    equal(seen.code, FAILED)
+    seen.finds("failed", "daemon", "audit file is not written", "another process",
+               "name another one")
+    seen.finds("skipped", "audit", "is not written")
+    gateway.stop()
+    second.stop()
+
+
+@case
+def a_broker_that_refuses_all_messages_is_reported_with_the_remedy_of_the_daemon():
+    broker = FakeBroker(reason=0x97).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, **PATIENT).start()
+    with gateway.client(5) as client:
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+    wait_for(lambda: gateway.status()["link"]["remedy"], 60, "the refusal")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("warning", "daemon", "its link is", "last error: ")
+    gateway.stop()
+
+
+@case
+def what_an_operator_holds_is_reported_with_release():
+    gateway = Gateway(Mosquitto().start().url, **PATIENT).start()
+    gateway.wait_link()
+    equal(gateway.tool("hold").returncode, 0, "hold")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("warning", "daemon", "an operator holds all lanes", "mqtt-spool release")
+    gateway.stop()
+
+
+@case
 def rights_are_those_of_the_user_of_the_daemon():
     need_root()
     gateway = Gateway()
@@ -213,11 +270,12 @@ def rights_are_those_of_the_user_of_the_daemon():
     if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
         skip("another user cannot run the program where it was built")
     seen = doctor(gateway, wrap=setpriv)
+    name = pwd.getpwuid(NOBODY).pw_name
     seen.finds("failed", "rights", "uplink.password_file", "Permission denied",
-               "chown nobody " + secret, "chmod 0400 " + secret)
+               "chown %s %s" % (name, secret), "chmod 0400 " + secret)
     seen.finds("failed", "rights", "uplink.tls.ca_file", "chmod 644 " + authority)
     seen.finds("failed", "rights", "spool.directory", "Permission denied",
-               "chown nobody " + gateway.spool)
+               "chown %s %s" % (name, gateway.spool))
     seen.finds("skipped", "disk sync", "may not write")
 
 
