@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import processes  # noqa: E402
 from broker import Certificates, Mosquitto  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
-from gateway import Gateway  # noqa: E402
+from gateway import Gateway, all_of_the_disk  # noqa: E402
 from name_server import NameServers  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -245,6 +245,41 @@ def what_an_operator_holds_is_reported_with_release():
                         "an answer of the daemon")
     seen.finds("warning", "daemon", "an operator holds all lanes", "mqtt-spool release")
     gateway.stop()
+
+
+@case
+def the_step_disk_space_agrees_with_what_the_daemon_reports():
+    gateway = Gateway(retention={"when_full": "refuse"}).start()
+    gateway.configure(spool={"disk_reserve": all_of_the_disk()})
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("warning", "disk space", "go into free pages inside spool.db")
+    gateway.hup()
+    with gateway.client(5) as client:
+        wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20,
+                 "a refusal")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("failed", "daemon", "new messages are refused: too little disk space")
+    seen.finds("failed", "disk space", "are refused, or evict old ones")
+    gateway.stop()
+    doctor(gateway).finds("failed", "disk space", "are refused, or evict old ones")
+
+
+@case
+def files_of_the_spool_that_this_user_may_not_read_have_no_size():
+    need_root()
+    gateway = Gateway().start()
+    gateway.stop()
+    os.chmod(gateway.folder, 0o755)
+    os.chmod(gateway.config, 0o644)
+    setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
+               "--clear-groups"]
+    if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
+        skip("another user cannot run the program where it was built")
+    seen = doctor(gateway, wrap=setpriv)
+    seen.finds("skipped", "disk space", "cannot be read", "run this as root")
+    check("have 0 B" not in json.dumps(seen.steps), "no size", seen.steps)
 
 
 @case
