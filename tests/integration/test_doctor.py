@@ -283,6 +283,23 @@ def files_of_the_spool_that_this_user_may_not_read_have_no_size():
 
 
 @case
+def a_user_that_may_not_connect_has_the_status_file_judged():
+    need_root()
+    gateway = Gateway().start()
+    os.chmod(gateway.folder, 0o755)
+    os.chmod(gateway.config, 0o644)
+    setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
+               "--clear-groups"]
+    if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
+        skip("another user cannot run the program where it was built")
+    wait_for(lambda: gateway.status()["link"]["last_error"], 60, "an error of the link")
+    seen = doctor(gateway, wrap=setpriv)
+    seen.finds("skipped", "daemon", "this user may not open")
+    seen.finds("warning", "daemon", "its link is", "last error: connection refused")
+    gateway.stop()
+
+
+@case
 def rights_are_those_of_the_user_of_the_daemon():
     need_root()
     gateway = Gateway()
