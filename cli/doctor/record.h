@@ -11,6 +11,7 @@
 #ifndef MQTT_SPOOLD_CLI_DOCTOR_RECORD_H
 #define MQTT_SPOOLD_CLI_DOCTOR_RECORD_H
 
+#include <jansson.h>
 #include <limits.h>
 
 #include "base/attr.h"
@@ -37,6 +38,7 @@ struct doctor_work {
     const char *client_id; /* NULL: the configured one with "-doctor" */
     const char *probe;     /* the topic; NULL: none */
     struct config *config; /* owned; NULL: not readable */
+    json_t *status;        /* owned: what the daemon answered; NULL: nothing, or not asked */
     int pipe_fd;
     enum doctor_step step;
     const char *target; /* the broker, as in the configuration; "": this machine */

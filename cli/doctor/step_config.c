@@ -38,10 +38,15 @@ void doctor_load_config(struct doctor_work *work)
 
 static void report_unreadable(struct doctor_work *work, int error)
 {
-    doctor_add(work, DOCTOR_FAILED,
-               error == EACCES ? "run this as root: sudo mqtt-spool doctor"
-                               : "name the daemon's file: mqtt-spool -c FILE doctor",
-               "cannot read %s: %s", work->config_path, strerror(error));
+    const char *remedy = "name the daemon's file: mqtt-spool -c FILE doctor";
+
+    if (error == EACCES)
+        remedy = "run this as root: sudo mqtt-spool doctor";
+    else if (error == ENOENT)
+        remedy = "name the daemon's file: mqtt-spool -c FILE doctor; or write one, beginning "
+                 "with the sample in /usr/share/doc/mqtt-spoold";
+    doctor_add(work, DOCTOR_FAILED, remedy, "cannot read %s: %s", work->config_path,
+               strerror(error));
 }
 
 static void report_loaded(struct doctor_work *work)

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
+#include "cli/doctor/judge.h"
 #include "cli/doctor/record.h"
 #include "cli/doctor/steps.h"
 #include "cli/doctor/user.h"
@@ -38,10 +39,19 @@ static bool is_running(const struct doctor_work *work)
     return cli_may_read(directory) ? spool_is_in_use(directory) : doctor_daemon_pid() > 0;
 }
 
-static void check_age(struct doctor_work *work)
+/* Return: owned; NULL: there is none. */
+static json_t *read_file(void)
 {
     char *text = cli_read_status();
     json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+
+    free(text);
+    return root;
+}
+
+static void check_age(struct doctor_work *work)
+{
+    json_t *root = read_file();
     int64_t stale_ms = (int64_t)work->config->status_interval_ms * STALE_INTERVALS;
     char span[CLOCK_SPAN_MAX];
     int64_t written_ms;
@@ -57,32 +67,16 @@ static void check_age(struct doctor_work *work)
                        "%s is %s old although the daemon runs", cli_status_file(), span);
     }
     json_decref(root);
-    free(text);
 }
 
-static void report_intake(struct doctor_work *work, json_t *root)
+/* Takes @status. */
+static void judge(struct doctor_work *work, json_t *status)
 {
-    const char *cause = text_of(json_object_get(root, "intake"), "refusing");
-
-    if (cause[0] != '\0')
-        doctor_add(work, DOCTOR_FAILED,
-                   "see its cause in mqtt-spool status, and docs/status.md",
-                   "new messages are refused: %s", cause);
-}
-
-static void report_link(struct doctor_work *work, json_t *root)
-{
-    json_t *link = json_object_get(root, "link");
-    const char *state = text_of(link, "state");
-    json_int_t messages =
-        json_integer_value(json_object_get(json_object_get(root, "spool"), "messages"));
-    bool is_online = strcmp(state, "online") == 0;
-
-    doctor_add(work, is_online ? DOCTOR_OK : DOCTOR_WARNING,
-               is_online ? "" : text_of(link, "remedy"),
-               "its link is %s, %" JSON_INTEGER_FORMAT " messages are spooled%s%s", state,
-               messages, text_of(link, "last_error")[0] != '\0' ? "; last error: " : "",
-               text_of(link, "last_error"));
+    if (!status)
+        return;
+    doctor_judge_status(work, status);
+    json_decref(work->status);
+    work->status = status;
 }
 
 static void report_answer(struct doctor_work *work)
@@ -95,6 +89,7 @@ static void report_answer(struct doctor_work *work)
         doctor_add(work, DOCTOR_SKIPPED,
                    "run this as root or as a member of the group of the socket",
                    "this user may not open %s", socket);
+        judge(work, read_file());
         return;
     }
     cli_silence_errors(true);
@@ -109,9 +104,7 @@ static void report_answer(struct doctor_work *work)
     }
     doctor_add(work, DOCTOR_OK, "", "version %s answers a CONNECT at %s",
                text_of(root, "version"), socket);
-    report_intake(work, root);
-    report_link(work, root);
-    json_decref(root);
+    judge(work, root);
 }
 
 void doctor_step_daemon(struct doctor_work *work)

@@ -7,8 +7,10 @@
  */
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
+#include "cli/doctor/judge.h"
 #include "cli/doctor/record.h"
 #include "cli/doctor/steps.h"
 #include "daemon/config/config.h"
@@ -185,42 +187,95 @@ static uint64_t configured_bytes(const struct config *config)
     return sum;
 }
 
-/* What is there of it already needs no more room; 0: not known. */
-static uint64_t present_bytes(const char *directory)
+/* What is there of it already needs no more room.
+ *
+ * Return: 0, also if there is no spool yet; negative errno; positive SPOOL_E_*. */
+static int read_present_bytes(const char *directory, uint64_t *ret)
 {
     struct spool_time now = cli_now();
-    struct spool_stats stats;
+    struct spool_stats stats = {.disk_bytes = 0};
     AUTO_SPOOL struct spool *spool = NULL;
+    int result = spool_open_reader(directory, &spool);
 
-    if (spool_open_reader(directory, &spool) != 0)
-        return 0;
-    return spool_get_stats(spool, &now, &stats) == 0 ? stats.disk_bytes : 0;
+    if (result == 0)
+        result = spool_get_stats(spool, &now, &stats);
+    if (result != 0 && result != SPOOL_E_ABSENT)
+        return result;
+    *ret = stats.disk_bytes;
+    return 0;
+}
+
+struct room {
+    uint64_t free_bytes;
+    uint64_t reserve;
+    uint64_t limits;
+    uint64_t present;
+};
+
+/* Of a disk that is full. The daemon knows whether a message found room anyway. */
+static enum doctor_result judge_no_room(const struct doctor_work *work, const char **ret_remedy)
+{
+    if (work->status && !doctor_is_disk_short(work->status)) {
+        *ret_remedy = "free space on this file system: new messages go into free pages inside "
+                      "spool.db while it has some";
+        return DOCTOR_WARNING;
+    }
+    *ret_remedy = work->status ? "free space on this file system: new messages are refused, or "
+                                 "evict old ones"
+                               : "free space on this file system: new messages are refused, or "
+                                 "evict old ones, once spool.db has no free pages inside";
+    return DOCTOR_FAILED;
+}
+
+static enum doctor_result
+judge_room(const struct doctor_work *work, const struct room *room, const char **ret_remedy)
+{
+    if (spool_disk_room(room->free_bytes, room->reserve) == 0)
+        return judge_no_room(work, ret_remedy);
+    if (room->limits > room->present &&
+        room->limits - room->present > room->free_bytes - room->reserve) {
+        *ret_remedy = "the disk is full before the limits are reached: lower max_bytes, or use "
+                      "a larger disk";
+        return DOCTOR_WARNING;
+    }
+    *ret_remedy = "";
+    return DOCTOR_OK;
 }
 
 static void report_room(struct doctor_work *work, uint64_t free_bytes)
 {
-    uint64_t reserve = work->config->spool.disk_reserve;
-    uint64_t limits = configured_bytes(work->config);
-    uint64_t present = present_bytes(work->config->spool.directory);
-    uint64_t room = spool_disk_room(free_bytes, reserve);
+    struct room room = {.free_bytes = free_bytes,
+                        .reserve = work->config->spool.disk_reserve,
+                        .limits = configured_bytes(work->config)};
     char free_text[CLI_SIZE_MAX], reserve_text[CLI_SIZE_MAX], limits_text[CLI_SIZE_MAX];
     char present_text[CLI_SIZE_MAX];
-    enum doctor_result result = DOCTOR_OK;
-    const char *remedy = "";
+    const char *directory = work->config->spool.directory;
+    int result = read_present_bytes(directory, &room.present);
+    const char *remedy;
 
-    if (room == 0) {
-        result = DOCTOR_FAILED;
-        remedy = "free space on this file system: new messages are refused, or evict old ones";
-    } else if (limits > present && limits - present > free_bytes - reserve) {
-        result = DOCTOR_WARNING;
-        remedy = "the disk is full before the limits are reached: lower max_bytes, or use a "
-                 "larger disk";
+    if (result != 0) {
+        bool is_denied = faccessat(AT_FDCWD, directory, R_OK | X_OK, AT_EACCESS) < 0;
+
+        doctor_add(work, is_denied ? DOCTOR_SKIPPED : DOCTOR_WARNING,
+                   is_denied ? "run this as root: sudo mqtt-spool doctor"
+                             : "mqtt-spool check says what is wrong with them",
+                   "the spool's files in %s cannot be read, so their size is not known",
+                   directory);
+        room.present = room.limits; /* nothing can be said about the limits */
     }
-    doctor_add(work, result, remedy,
+    enum doctor_result verdict = judge_room(work, &room, &remedy);
+
+    cli_size(free_bytes, free_text);
+    cli_size(room.reserve, reserve_text);
+    cli_size(room.limits, limits_text);
+    if (result != 0)
+        text_format(present_text, sizeof(present_text), "an unknown size");
+    else
+        cli_size(room.present, present_text);
+    doctor_add(work, verdict, remedy,
                "%s free, of which disk_reserve keeps %s; the spool's files have %s, and all "
                "limits together allow %s of messages",
-               cli_size(free_bytes, free_text), cli_size(reserve, reserve_text),
-               cli_size(present, present_text), cli_size(limits, limits_text));
+               free_text, reserve_text, present_text, limits_text);
 }
 
 void doctor_step_space(struct doctor_work *work)

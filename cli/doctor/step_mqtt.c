@@ -267,9 +267,9 @@ void broker_report_announced(struct broker_walk *walk)
         connack->maximum_packet < config->listen.max_packet + PACKET_SLACK)
         doctor_add(walk->work, DOCTOR_WARNING,
                    "raise the packet size that the broker takes, or lower listen.max_packet",
-                   "messages of listen.max_packet (%" PRIu64 " bytes) are larger than the "
+                   "messages of listen.max_packet (%" PRIu64 " byte%s) are larger than the "
                    "broker takes, and would be rejected",
-                   config->listen.max_packet);
+                   config->listen.max_packet, cli_plural(config->listen.max_packet));
     if (!connack->has_retain && config->uplink.has_retain)
         doctor_add(walk->work, DOCTOR_WARNING, "set uplink.retain = false",
                    "the broker keeps no retained messages");

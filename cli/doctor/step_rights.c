@@ -2,7 +2,9 @@
 /*
  * step_rights.c - may the daemon's user do what it has to, in folders and with files?
  */
+#include "base/text.h"
 #include "cli/doctor/findings.h"
+#include "cli/doctor/judge.h"
 #include "cli/doctor/record.h"
 #include "cli/doctor/steps.h"
 #include "cli/doctor/user.h"
@@ -17,7 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOLDER (R_OK | W_OK | X_OK)
+#define FOLDER    (R_OK | W_OK | X_OK)
+#define MODE_BITS 07777u
+
+enum rights_kind { RIGHTS_OF_FILE, RIGHTS_OF_SECRET, RIGHTS_TO_WRITE };
 
 struct rights {
     struct doctor_work *work;
@@ -26,27 +31,47 @@ struct rights {
     unsigned wrong;
 };
 
-static void add_denied(struct rights *rights, const char *what, const char *path, int mode)
+static void format_remedy(const struct rights *rights,
+                          enum rights_kind kind,
+                          const char *path,
+                          char remedy[static DOCTOR_REMEDY_MAX])
+{
+    const char *user = rights->user->name;
+
+    switch (kind) {
+    case RIGHTS_OF_FILE:
+        text_format(remedy, DOCTOR_REMEDY_MAX,
+                    "let %s read it and enter its folders: chmod 644 %s", user, path);
+        break;
+    case RIGHTS_OF_SECRET:
+        text_format(remedy, DOCTOR_REMEDY_MAX,
+                    "let %s alone read it: chown %s %s; chmod 0400 %s; and let %s "
+                    "enter its folders",
+                    user, user, path, path, user);
+        break;
+    case RIGHTS_TO_WRITE:
+        text_format(remedy, DOCTOR_REMEDY_MAX,
+                    "make it %s's: chown %s %s; if other programs use it, name another one",
+                    user, user, path);
+        break;
+    }
+}
+
+static void
+add_denied(struct rights *rights, enum rights_kind kind, const char *what, const char *path)
 {
     int error = errno;
-    char remedy[PATH_MAX];
+    char remedy[DOCTOR_REMEDY_MAX] = "correct the path, or put it there";
 
     rights->wrong++;
-    if (error == EACCES && mode == R_OK)
-        (void)snprintf(remedy, sizeof(remedy),
-                       "let %.64s read the file and enter its folders (chown root:%.64s, "
-                       "chmod 640)",
-                       rights->user->name, rights->user->name);
-    else if (error == EACCES)
-        (void)snprintf(remedy, sizeof(remedy), "make the folder %.64s's: chown %.64s",
-                       rights->user->name, rights->user->name);
-    else
-        (void)snprintf(remedy, sizeof(remedy), "correct the path, or put it there");
+    if (error == EACCES)
+        format_remedy(rights, kind, path, remedy);
     doctor_add(rights->work, DOCTOR_FAILED, remedy, "%s %s: user %s may not use it: %s", what,
                path, rights->user->name, strerror(error));
 }
 
-static void check_file(struct rights *rights, const char *key, const char *path)
+static void
+check_file(struct rights *rights, enum rights_kind kind, const char *key, const char *path)
 {
     if (path[0] == '\0')
         return;
@@ -56,19 +81,42 @@ static void check_file(struct rights *rights, const char *key, const char *path)
                    "none is needed if the unit has LoadCredential= for it",
                    "%s %s: a credential, which only the unit has", key, path);
     else if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0)
-        add_denied(rights, key, path, R_OK);
+        add_denied(rights, kind, key, path);
 }
 
+/* It is the daemon's alone. The members of the group of its name are the producers. */
 static void check_secret(struct rights *rights, const char *key, const char *path)
 {
+    char remedy[DOCTOR_REMEDY_MAX];
     struct stat st;
 
-    check_file(rights, key, path);
-    if (path[0] == '\0' || stat(path, &st) < 0 || !(st.st_mode & S_IROTH))
+    check_file(rights, RIGHTS_OF_SECRET, key, path);
+    if (path[0] == '\0' || stat(path, &st) < 0 || (st.st_mode & (S_IRWXG | S_IRWXO)) == 0)
         return;
     rights->wrong++;
-    doctor_add(rights->work, DOCTOR_WARNING, "chmod o-rwx FILE",
-               "%s %s: every user may read this secret", key, path);
+    text_format(remedy, sizeof(remedy), "chown %s %s; chmod 0400 %s", rights->user->name, path,
+                path);
+    doctor_add(rights->work, DOCTOR_WARNING, remedy,
+               "%s %s has mode %04o: %s may use this secret", key, path,
+               (unsigned)st.st_mode & MODE_BITS,
+               (st.st_mode & S_IRWXO) != 0 ? "every user" : "its group");
+}
+
+/* What the daemon makes has mode 0700; one that is there keeps its own. */
+static void check_spool_mode(struct rights *rights)
+{
+    const char *directory = rights->work->config->spool.directory;
+    char remedy[DOCTOR_REMEDY_MAX];
+    struct stat st;
+
+    if (stat(directory, &st) < 0 || (st.st_mode & (S_IWGRP | S_IRWXO)) == 0)
+        return;
+    rights->wrong++;
+    text_format(remedy, sizeof(remedy), "chmod 0700 %s", directory);
+    doctor_add(rights->work, DOCTOR_WARNING, remedy,
+               "spool.directory %s has mode %04o: other users may enter it, and read what is "
+               "spooled if the umask of the daemon lets them",
+               directory, (unsigned)st.st_mode & MODE_BITS);
 }
 
 /* @missing: what to do if it is not there; it may be made when the daemon starts. */
@@ -79,7 +127,7 @@ check_folder(struct rights *rights, const char *key, const char *path, const cha
     if (faccessat(AT_FDCWD, path, FOLDER, AT_EACCESS) == 0)
         return;
     if (errno != ENOENT) {
-        add_denied(rights, key, path, FOLDER);
+        add_denied(rights, RIGHTS_TO_WRITE, key, path);
         return;
     }
     rights->wrong++;
@@ -100,15 +148,16 @@ static void check_all(struct rights *rights)
     const struct uplink_tls_settings *tls = &config->uplink.tls;
     char folder[PATH_MAX];
 
-    check_file(rights, "configuration", rights->work->config_path);
+    check_file(rights, RIGHTS_OF_FILE, "configuration", rights->work->config_path);
     folder_of(config->listen.socket, folder);
     check_folder(rights, "folder of listen.socket", folder,
                  "none is needed if the unit makes it when the daemon starts");
     check_folder(rights, "spool.directory", config->spool.directory,
                  "the daemon makes it at its first start if it may; if there was one, look for "
                  "what moved or unmounted it before you start the daemon");
-    check_file(rights, "uplink.tls.ca_file", tls->ca_file);
-    check_file(rights, "uplink.tls.cert_file", tls->cert_file);
+    check_spool_mode(rights);
+    check_file(rights, RIGHTS_OF_FILE, "uplink.tls.ca_file", tls->ca_file);
+    check_file(rights, RIGHTS_OF_FILE, "uplink.tls.cert_file", tls->cert_file);
     check_secret(rights, "uplink.tls.key_file", tls->key_file);
     check_secret(rights, "uplink.tls.key_password_file", tls->key_password_file);
     check_secret(rights, "uplink.password_file", config->uplink.password_file);
@@ -141,13 +190,17 @@ static void check_audit_file(struct rights *rights, const char *file)
 
     folder_of(file, folder);
     if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) < 0)
-        add_denied(rights, "folder of audit.file", folder, FOLDER);
+        add_denied(rights, RIGHTS_TO_WRITE, "folder of audit.file", folder);
     else if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
         doctor_add(rights->work, DOCTOR_FAILED,
                    "move it away: the daemon makes the file within a second",
                    "%s is not a regular file", file);
     else if (faccessat(AT_FDCWD, file, W_OK, AT_EACCESS) < 0 && errno != ENOENT)
-        add_denied(rights, "audit.file", file, W_OK);
+        add_denied(rights, RIGHTS_TO_WRITE, "audit.file", file);
+    else if (doctor_is_audit_waiting(rights->work->status))
+        doctor_add(rights->work, DOCTOR_SKIPPED, "",
+                   "user %s may write %s, but it is not written: see the step daemon",
+                   rights->user->name, file);
     else
         doctor_add(rights->work, DOCTOR_OK, "", "user %s may write %s", rights->user->name,
                    file);

@@ -64,19 +64,43 @@ static bool check_files(struct broker_walk *walk)
     return !tls_report_fatal(&report);
 }
 
+/* By its dates. A chain may have one more that ended, without which it is good. */
+static enum doctor_result judge_dates(const struct broker_walk *walk,
+                                      const struct tls_probe_seen *seen,
+                                      const struct tls_probe_certificate *entry,
+                                      const char **ret_remedy)
+{
+    bool is_fatal = walk->work->config->uplink.tls.verify;
+    int64_t now_ms = cli_now().wall_ms;
+
+    if (entry->until_ms <= now_ms) {
+        *ret_remedy = "renew it at the broker: it has expired";
+        return is_fatal && seen->is_expired ? DOCTOR_FAILED : DOCTOR_WARNING;
+    }
+    if (entry->from_ms > now_ms) {
+        *ret_remedy = "set the clock of this machine, or replace it: it is not valid yet";
+        return is_fatal && seen->is_not_yet_valid ? DOCTOR_FAILED : DOCTOR_WARNING;
+    }
+    if (entry->until_ms - now_ms < EXPIRES_SOON_MS) {
+        *ret_remedy = "renew it at the broker: it ends in less than 30 days";
+        return DOCTOR_WARNING;
+    }
+    *ret_remedy = "";
+    return DOCTOR_OK;
+}
+
 static void report_dates(struct broker_walk *walk, const struct tls_probe_seen *seen)
 {
-    int64_t now_ms = cli_now().wall_ms;
     char from[CLOCK_TEXT_MAX], until[CLOCK_TEXT_MAX];
 
     for (unsigned i = 0; i < seen->chain_count; i++) {
         const struct tls_probe_certificate *entry = &seen->chain[i];
-        bool is_near = entry->until_ms > now_ms && entry->until_ms - now_ms < EXPIRES_SOON_MS;
+        const char *remedy;
+        enum doctor_result result = judge_dates(walk, seen, entry, &remedy);
 
         clock_format(entry->from_ms, from);
         clock_format(entry->until_ms, until);
-        doctor_add(walk->work, is_near ? DOCTOR_WARNING : DOCTOR_OK,
-                   is_near ? "renew it at the broker: it ends in less than 30 days" : "",
+        doctor_add(walk->work, result, remedy,
                    "certificate %u of %u: %s, issued by %s, valid from %.10s to %.10s", i + 1,
                    seen->chain_count, entry->subject, entry->issuer, from, until);
     }

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,6 +60,7 @@ _Noreturn static void run_worker(const struct walk *walk, int pipe_fd)
     (void)signal(SIGPIPE, SIG_IGN);
     doctor_worker_run(&work, walk->group);
     config_free(work.config);
+    json_decref(work.status);
     _exit(EXIT_SUCCESS);
 }
 

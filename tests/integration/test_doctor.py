@@ -3,6 +3,7 @@
 
 import json
 import os
+import pwd
 import signal
 import sys
 
@@ -12,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import processes  # noqa: E402
 from broker import Certificates, Mosquitto  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
-from gateway import Gateway  # noqa: E402
+from gateway import Gateway, all_of_the_disk  # noqa: E402
 from name_server import NameServers  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -154,7 +155,7 @@ def a_file_that_cannot_be_parsed_or_read_skips_what_needs_it():
     gateway = Gateway()
     with open(gateway.config, "w") as out:
         out.write("uplink = {")
-    for words in (("syntax",), ("No such file",)):
+    for words in (("syntax",), ("No such file", "-c FILE", "/usr/share/doc/mqtt-spoold")):
         seen = doctor(gateway)
         equal(seen.code, FAILED)
         seen.finds("failed", "configuration", *words)
@@ -191,6 +192,114 @@ def a_link_that_is_down_is_reported_with_the_reason_of_the_daemon():
 
 
 @case
+def a_lane_that_is_full_and_refuses_is_a_failure():
+    gateway = Gateway(retention={"when_full": "refuse", "max_messages": 1}).start()
+    with gateway.client(5) as client:
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+        wait_for(lambda: client.publish_wait("plant/t", b"x").reason == 0x97, 20, "a refusal")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    equal(seen.code, FAILED)
+    seen.finds("failed", "daemon", "lane default is full and refuses", "1 of 1 message,",
+               "retention.max_messages")
+    seen.finds("warning", "daemon", "refused since the start", "mqtt-spool status")
+    seen.finds("warning", "daemon", "1 message is spooled")
+    gateway.stop()
+
+
+@case
+def an_audit_file_that_is_not_written_is_a_failure_whatever_its_rights():
+    gateway = Gateway().start()
+    second = Gateway(audit={"file": gateway.audit}).start()
+    wait_for(lambda: second.status()["audit"]["healthy"] is False, 30, "its audit file refused")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(second),
+                        "an answer of the daemon")
+    equal(seen.code, FAILED)
+    seen.finds("failed", "daemon", "audit file is not written", "another process",
+               "name another one")
+    seen.finds("skipped", "audit", "is not written")
+    gateway.stop()
+    second.stop()
+
+
+@case
+def a_broker_that_refuses_all_messages_is_reported_with_the_remedy_of_the_daemon():
+    broker = FakeBroker(reason=0x97).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, **PATIENT).start()
+    with gateway.client(5) as client:
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+    wait_for(lambda: gateway.status()["link"]["remedy"], 60, "the refusal")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("warning", "daemon", "its link is", "last error: ")
+    gateway.stop()
+
+
+@case
+def what_an_operator_holds_is_reported_with_release():
+    gateway = Gateway(Mosquitto().start().url, **PATIENT).start()
+    gateway.wait_link()
+    equal(gateway.tool("hold").returncode, 0, "hold")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("warning", "daemon", "an operator holds all lanes", "mqtt-spool release")
+    gateway.stop()
+
+
+@case
+def the_step_disk_space_agrees_with_what_the_daemon_reports():
+    gateway = Gateway(retention={"when_full": "refuse"}).start()
+    gateway.configure(spool={"disk_reserve": all_of_the_disk()})
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("warning", "disk space", "go into free pages inside spool.db")
+    gateway.hup()
+    with gateway.client(5) as client:
+        wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20,
+                 "a refusal")
+    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
+                        "an answer of the daemon")
+    seen.finds("failed", "daemon", "new messages are refused: too little disk space")
+    seen.finds("failed", "disk space", "are refused, or evict old ones")
+    gateway.stop()
+    doctor(gateway).finds("failed", "disk space", "are refused, or evict old ones")
+
+
+@case
+def files_of_the_spool_that_this_user_may_not_read_have_no_size():
+    need_root()
+    gateway = Gateway().start()
+    gateway.stop()
+    os.chmod(gateway.folder, 0o755)
+    os.chmod(gateway.config, 0o644)
+    setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
+               "--clear-groups"]
+    if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
+        skip("another user cannot run the program where it was built")
+    seen = doctor(gateway, wrap=setpriv)
+    seen.finds("skipped", "disk space", "cannot be read", "run this as root")
+    check("have 0 B" not in json.dumps(seen.steps), "no size", seen.steps)
+
+
+@case
+def a_user_that_may_not_connect_has_the_status_file_judged():
+    need_root()
+    gateway = Gateway().start()
+    os.chmod(gateway.folder, 0o755)
+    os.chmod(gateway.config, 0o644)
+    setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
+               "--clear-groups"]
+    if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
+        skip("another user cannot run the program where it was built")
+    wait_for(lambda: gateway.status()["link"]["last_error"], 60, "an error of the link")
+    seen = doctor(gateway, wrap=setpriv)
+    seen.finds("skipped", "daemon", "this user may not open")
+    seen.finds("warning", "daemon", "its link is", "last error: connection refused")
+    gateway.stop()
+
+
+@case
 def rights_are_those_of_the_user_of_the_daemon():
     need_root()
     gateway = Gateway()
@@ -201,18 +310,62 @@ def rights_are_those_of_the_user_of_the_daemon():
     os.chmod(secret, 0o600)
     os.chmod(gateway.folder, 0o755)
     os.chmod(gateway.config, 0o644)
-    gateway.configure(uplink={"username": "user", "password_file": secret})
+    authority = os.path.join(gateway.folder, "ca.pem")
+    with open(authority, "w") as out:
+        out.write("no secret\n")
+    os.chmod(authority, 0o600)
+    gateway.configure(uplink={"username": "user", "password_file": secret,
+                              "tls": {"ca_file": authority}})
     os.chmod(gateway.config, 0o644)
     setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
                "--clear-groups"]
     if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
         skip("another user cannot run the program where it was built")
     seen = doctor(gateway, wrap=setpriv)
-    seen.finds("failed", "rights", "uplink.password_file", "Permission denied")
-    seen.finds("failed", "rights", "spool.directory", "Permission denied")
+    name = pwd.getpwuid(NOBODY).pw_name
+    seen.finds("failed", "rights", "uplink.password_file", "Permission denied",
+               "chown %s %s" % (name, secret), "chmod 0400 " + secret)
+    seen.finds("failed", "rights", "uplink.tls.ca_file", "chmod 644 " + authority)
+    seen.finds("failed", "rights", "spool.directory", "Permission denied",
+               "chown %s %s" % (name, gateway.spool))
     seen.finds("skipped", "disk sync", "may not write")
-    os.chmod(secret, 0o644)
-    doctor(gateway).finds("warning", "rights", "every user may read this secret")
+
+
+@case
+def a_secret_is_for_the_daemon_alone_and_never_for_a_group():
+    gateway = Gateway().start()  # so its user is the one of this test
+    files = {}
+    for name in ("password_file", "key_file", "key_password_file"):
+        files[name] = os.path.join(gateway.folder, name)
+        with open(files[name], "w") as out:
+            out.write("canary\n")
+    gateway.configure(uplink={"username": "user", "password_file": files["password_file"],
+                              "tls": {"key_file": files["key_file"], "cert_file": gateway.config,
+                                      "key_password_file": files["key_password_file"]}})
+    for mode, whose in ((0o640, "its group"), (0o604, "every user"), (0o660, "its group")):
+        for name, path in files.items():
+            os.chmod(path, mode)
+        seen = doctor(gateway)
+        for name, path in files.items():
+            seen.finds("warning", "rights", name, "mode %04o" % mode, whose,
+                       "chmod 0400 " + path, "chown ")
+    for path in files.values():
+        os.chmod(path, 0o400)
+    equal(doctor(gateway).results("rights"), ["ok"])
+    gateway.stop()
+
+
+@case
+def a_spool_folder_that_others_may_enter_is_reported():
+    gateway = Gateway().start()
+    for mode, result in ((0o755, "warning"), (0o770, "warning"), (0o750, "ok"), (0o700, "ok")):
+        os.chmod(gateway.spool, mode)
+        seen = doctor(gateway)
+        if result == "warning":
+            seen.finds("warning", "rights", "mode %04o" % mode, "chmod 0700 " + gateway.spool)
+        else:
+            equal(seen.results("rights"), ["ok"], "mode %o" % mode)
+    gateway.stop()
 
 
 @case
@@ -397,6 +550,7 @@ def expired_unknown_and_misnamed_certificates_are_named_and_nothing_is_sent():
     broker = Mosquitto(tls=certificates).start()
     seen = doctor(tls_gateway(broker, ca_file=certificates.ca))
     seen.finds("failed", "tls", "expired", "this clock says")
+    seen.finds("failed", "tls", "certificate 1 of", "CN=localhost", "renew it at the broker")
     equal(seen.results("connect"), ["skipped"])
     # All that is wrong is reported at once; a certificate that signs nothing vouches for none.
     seen = doctor(tls_gateway(broker, "127.0.0.1", ca_file=certificates.client_cert))
@@ -406,6 +560,7 @@ def expired_unknown_and_misnamed_certificates_are_named_and_nothing_is_sent():
     equal(seen.results("connect"), ["skipped"])
     seen = doctor(tls_gateway(broker, ca_file=certificates.client_cert, verify=False))
     seen.finds("warning", "tls", "uplink.tls.verify is false")
+    seen.finds("warning", "tls", "certificate 1 of", "it has expired")
     equal(seen.results("connect"), ["ok"], "the daemon would connect, too")
 
 
