@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/verbs/status_faults.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
@@ -203,6 +204,17 @@ static void print_link_lacks(const json_t *root)
                text);
 }
 
+static void print_certificate(const json_t *root)
+{
+    char text[STATUS_CERTIFICATE_MAX];
+    bool has_expired;
+
+    if (status_certificate(root, text, &has_expired))
+        printf("          %s\n"
+               "          -> replace the file of uplink.tls, which is read at each connect\n",
+               text);
+}
+
 static void print_link(const struct status_page *page)
 {
     static const char by_operator[] =
@@ -223,6 +235,7 @@ static void print_link(const struct status_page *page)
     online = strcmp(state, "online") == 0;
     print_link_history(root);
     print_link_lacks(root);
+    print_certificate(root);
     if (json_is_true(member(root, "link", "held")))
         puts(
             "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"

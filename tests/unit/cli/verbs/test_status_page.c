@@ -116,6 +116,20 @@ static void what_is_kept_aside_is_shown_with_the_last_cause(void **state)
     assert_lacks(text, "the last one");
 }
 
+static void a_certificate_that_expires_soon_is_shown(void **state)
+{
+    (void)state;
+    assert_contains(
+        own_page("{\"link\":{\"certificate_expires\":\"2026-11-03T12:01:05.000Z\"}}"),
+        "          A CERTIFICATE EXPIRES in 2 d (2026-11-03T12:01:05.000Z)\n"
+        "          -> replace the file of uplink.tls, ");
+    assert_contains(
+        own_page("{\"link\":{\"certificate_expires\":\"2026-11-01T12:01:04.000Z\"}}"),
+        "A CERTIFICATE HAS EXPIRED 1 s ago");
+    assert_lacks(own_page("{\"link\":{\"certificate_expires\":\"2026-11-09T12:01:05.000Z\"}}"),
+                 "CERTIFICATE");
+}
+
 static void a_stopped_daemon_has_its_remedy(void **state)
 {
     const char *text = page_with("{\"link\":{\"state\":\"stopped\"}}", false, false);
@@ -453,6 +467,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_daemon_has_a_page_without_alarms),
         cmocka_unit_test(what_is_kept_aside_is_shown_with_the_last_cause),
+        cmocka_unit_test(a_certificate_that_expires_soon_is_shown),
         cmocka_unit_test(a_stopped_daemon_has_its_remedy),
         cmocka_unit_test(a_daemon_without_a_readable_status_is_unknown),
         cmocka_unit_test(an_empty_object_has_dashes),
