@@ -80,8 +80,9 @@ static void report_link(struct doctor_work *work, json_t *root)
 
     doctor_add(work, is_online ? DOCTOR_OK : DOCTOR_WARNING,
                is_online ? "" : text_of(link, "remedy"),
-               "its link is %s, %" JSON_INTEGER_FORMAT " messages are spooled%s%s", state,
-               messages, text_of(link, "last_error")[0] != '\0' ? "; last error: " : "",
+               "its link is %s, %" JSON_INTEGER_FORMAT " message%s spooled%s%s", state,
+               messages, cli_counted((uint64_t)messages, " is", "s are"),
+               text_of(link, "last_error")[0] != '\0' ? "; last error: " : "",
                text_of(link, "last_error"));
 }
 

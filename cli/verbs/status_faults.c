@@ -150,15 +150,16 @@ static void add_intake(struct faults *faults)
 static void add_audit(struct faults *faults)
 {
     const json_t *root = faults->root;
+    int64_t waiting = fault_number(root, "audit", "waiting");
+    int64_t most = fault_number(root, "audit", "max_waiting");
     char error[CELL_MAX];
 
     if (json_is_false(fault_member(root, "audit", "healthy")))
         add_fault(faults, "audit", true,
                   "NOT WRITTEN: %s; %" PRId64 " of at most %" PRId64
-                  " records wait -> mqtt-spool status has the remedy",
-                  fault_cell(root, "audit", "error", error),
-                  fault_number(root, "audit", "waiting"),
-                  fault_number(root, "audit", "max_waiting"));
+                  " record%s %s -> mqtt-spool status has the remedy",
+                  fault_cell(root, "audit", "error", error), waiting, most,
+                  cli_plural((uint64_t)most), cli_counted((uint64_t)waiting, "waits", "wait"));
     if (json_is_false(fault_member(root, "ledger", "balanced")))
         add_fault(faults, "ledger", true,
                   "DOES NOT BALANCE -> keep a copy of the spool, then: mqtt-spool audit");
