@@ -189,6 +189,12 @@ static inline const char *cli_plural(uint64_t count)
     return count == 1 ? "" : "s";
 }
 
+/* The word that agrees with what is counted. */
+static inline const char *cli_counted(uint64_t count, const char *one, const char *others)
+{
+    return count == 1 ? one : others;
+}
+
 /* "3.4 MiB", for people. */
 #define CLI_SIZE_MAX 32
 const char *cli_size(uint64_t bytes, char text[static CLI_SIZE_MAX]);

@@ -55,9 +55,10 @@ static void answer_append_reach(const struct audit_check *check, char text[stati
                     "(--directory or -c)");
     if (check->pruned > 0)
         text_append(text, ANSWER_MAX,
-                    "; %" PRIu64 " deliveries of the files have no record of their own "
+                    "; %" PRIu64 " %s of the files %s no record of their own "
                     "(audit.max_waiting)",
-                    check->pruned);
+                    check->pruned, cli_counted(check->pruned, "delivery", "deliveries"),
+                    cli_counted(check->pruned, "has", "have"));
     if (check->deliveries_omitted)
         text_append(text, ANSWER_MAX, "; deliveries have no record (audit.deliveries)");
 }
@@ -146,8 +147,9 @@ static void print_accepted(const json_t *record)
         printf(" (user %" JSON_INTEGER_FORMAT ")", json_integer_value(uid));
     fputs(", topic ", stdout);
     text_put(stdout, life_text(record, "topic"));
-    printf(", QoS %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " bytes, lane ",
-           life_number(record, "qos"), life_number(record, "bytes"));
+    printf(", QoS %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " byte%s, lane ",
+           life_number(record, "qos"), life_number(record, "bytes"),
+           cli_plural((uint64_t)life_number(record, "bytes")));
     text_put(stdout, life_text(record, "lane"));
     if (json_object_get(record, "ref")) {
         fputs(", ref ", stdout);
@@ -199,8 +201,9 @@ void audit_print_answer(const struct audit_check *check)
         print_ended(life);
     }
     if (question->life_count > QUESTION_LIVES_MAX)
-        printf("          and %" PRIu64 " more records\n",
-               question->life_count - QUESTION_LIVES_MAX);
+        printf("          and %" PRIu64 " more record%s\n",
+               question->life_count - QUESTION_LIVES_MAX,
+               cli_plural(question->life_count - QUESTION_LIVES_MAX));
     if (question->wants_lives && question->kept > 0)
         puts("          its payload is kept aside: mqtt-spool requeue sends it again");
     answer_compose(check, text);

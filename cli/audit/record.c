@@ -195,8 +195,9 @@ static void check_pruned(struct audit_check *check, const json_t *object)
     if (count != seq - from + 1)
         audit_add_problem(check,
                           "\"pruned\" is %" PRId64 ", but from %" PRId64 " to %" PRId64
-                          " there are %" PRId64 " numbers",
-                          count, from, seq, seq - from + 1);
+                          " there %s %" PRId64 " number%s",
+                          count, from, seq, seq == from ? "is" : "are", seq - from + 1,
+                          seq == from ? "" : "s");
     check_seq(check, (uint64_t)from, (uint64_t)seq);
     check->pruned += (uint64_t)(seq - from + 1);
     if (get_time(check, object, "time", &time_ms))

@@ -48,13 +48,14 @@ static void print_far(const struct audit_check *check)
 
     if (!far->file)
         return;
-    printf("          %" PRIu64 " of %zu seals that were kept elsewhere are in the files",
-           far->found, far->count);
+    printf("          %" PRIu64 " of %zu seal%s kept elsewhere %s in the files", far->found,
+           far->count, cli_counted(far->count, " that was", "s that were"),
+           cli_counted(far->found, "is", "are"));
     if (far->unproved > 0)
         printf(", %" PRIu64 " of these without proof of the lines before %s", far->unproved,
-               far->unproved == 1 ? "it" : "them");
+               cli_counted(far->unproved, "it", "them"));
     if (far->older > 0)
-        printf(", %" PRIu64 " %s older", far->older, far->older == 1 ? "is" : "are");
+        printf(", %" PRIu64 " %s older", far->older, cli_counted(far->older, "is", "are"));
     puts("");
 }
 

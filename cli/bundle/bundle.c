@@ -157,11 +157,12 @@ static int print_result(const struct bundle *bundle, const struct bundle_options
     if (!options->is_json) {
         text_put(stdout, options->path);
         printf(
-            " is written: %zu files.\n"
+            " is written: %zu file%s.\n"
             "It has status, configuration, log, audit lines, what doctor found and versions;\n"
-            "MANIFEST lists them, and %zu notes on what was left out. Read all of it before\n"
+            "MANIFEST lists them, and %zu note%s on what was left out. Read all of it before\n"
             "you send it: tar -xzf FILE\n",
-            bundle->count, bundle->note_count);
+            bundle->count, cli_plural(bundle->count), bundle->note_count,
+            cli_plural(bundle->note_count));
         return EX_OK;
     }
     code = cli_open_json(&json, JSON_MAX, &memory);

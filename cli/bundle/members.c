@@ -119,8 +119,8 @@ static void write_manifest(const struct bundle *bundle, FILE *to)
     fprintf(to,
             "\n"
             "Never included: payloads, user properties, the spool's database, passwords, keys\n"
-            "and certificates. Replaced by " SCRUB_REMOVED ": %lu places.\n",
-            bundle->scrub.removed);
+            "and certificates. Replaced by " SCRUB_REMOVED ": %lu place%s.\n",
+            bundle->scrub.removed, cli_plural(bundle->scrub.removed));
     if (bundle->scrub.topics)
         fprintf(to, "Topics are numbers, the same in all files: %zu of them.\n",
                 bundle->topics.count);

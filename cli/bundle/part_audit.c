@@ -10,6 +10,7 @@
 #include "base/regular.h"
 #include "base/view.h"
 #include "cli/bundle/members.h"
+#include "cli/cli.h"
 #include "daemon/config/config.h"
 
 #include <errno.h>
@@ -95,11 +96,12 @@ static void put_lines(struct bundle *bundle, FILE *to, struct view text)
     }
     if (left_out > 0)
         bundle_note(bundle,
-                    "audit.jsonl: %u members left out that producers gave (ref), or "
+                    "audit.jsonl: %u member%s left out that producers gave (ref), or "
                     "that this version does not know; seals of such lines do not hold here",
-                    left_out);
+                    left_out, cli_plural(left_out));
     if (unreadable > 0)
-        bundle_note(bundle, "audit.jsonl: %u lines left out, they are not JSON", unreadable);
+        bundle_note(bundle, "audit.jsonl: %u line%s left out, not JSON", unreadable,
+                    cli_plural(unreadable));
 }
 
 /* Return: bytes at the end of the file, after a first line that is cut; negative errno. */

@@ -187,11 +187,12 @@ static void put_traffic_notes(const struct page *page)
             html_number(summary->untimed, number), cli_plural(summary->untimed),
             summary->is_limited ? "" : ", and in all totals");
     if (summary->pruned > 0)
-        fprintf(
-            page->stream,
-            "<p class=\"note\">%s deliveries whose records were pruned are in no figure but the "
-            "ledger's.</p>\n",
-            html_number(summary->pruned, number));
+        fprintf(page->stream,
+                "<p class=\"note\">%s%s whose records were pruned %s in no figure but the "
+                "ledger's.</p>\n",
+                html_number(summary->pruned, number),
+                cli_counted(summary->pruned, " delivery", " deliveries"),
+                cli_counted(summary->pruned, "is", "are"));
     if (page->check->clock_steps > 0)
         fprintf(
             page->stream,

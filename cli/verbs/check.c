@@ -329,8 +329,8 @@ static void print_scope(const struct check *check)
     text_put(stdout, check->directory);
     printf(", the daemon %s\n", check->running ? "runs" : "is stopped");
     if (check->is_readable)
-        printf("          %" PRIu64 " messages, outcomes up to %" PRIu64, check->stats.messages,
-               check->stats.last_seq);
+        printf("          %" PRIu64 " message%s, outcomes up to %" PRIu64,
+               check->stats.messages, cli_plural(check->stats.messages), check->stats.last_seq);
     if (check->is_readable && check->audit_checked)
         printf(", up to %" PRIu64 " in the audit file", in_file);
     puts(check->is_readable ? "" : "          it cannot be read: what it holds is not known");

@@ -146,7 +146,8 @@ void publish_report_end(struct publisher *publisher)
     if (publisher->code == EX_OK)
         return;
     if (publisher->refusals > REFUSALS_SHOWN_MAX)
-        cli_error("%u more were refused", publisher->refusals - REFUSALS_SHOWN_MAX);
+        cli_error("%u more %s refused", publisher->refusals - REFUSALS_SHOWN_MAX,
+                  cli_counted(publisher->refusals - REFUSALS_SHOWN_MAX, "was", "were"));
     if (publisher->decode && publisher->order.accepted_after > 0)
         cli_error("%" PRIu64 " message%s sent already %s accepted after it, up to line "
                   "%" PRIu64 ": --json shows which",
@@ -158,6 +159,7 @@ void publish_report_end(struct publisher *publisher)
         report_lost(publisher);
     if (publisher->is_end_reported && publisher->sent == 0)
         return; /* the connection was refused */
-    cli_error("%" PRIu64 " of %" PRIu64 " messages were accepted%s", publisher->accepted,
-              publisher->sent, publisher->ended ? "" : "; the rest of the input was not read");
+    cli_error("%" PRIu64 " of %" PRIu64 " message%s accepted%s", publisher->accepted,
+              publisher->sent, cli_counted(publisher->sent, " was", "s were"),
+              publisher->ended ? "" : "; the rest of the input was not read");
 }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/verbs/status_faults.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
@@ -51,6 +52,13 @@ cell(const json_t *root, const char *part, const char *name, char text[static CE
 static const char *plural(const char *count)
 {
     return strcmp(count, "1") == 0 ? "" : "s";
+}
+
+/* The word that agrees with a member. */
+static const char *agree(
+    const json_t *root, const char *part, const char *name, const char *one, const char *others)
+{
+    return cli_counted((uint64_t)integer(root, part, name), one, others);
 }
 
 static const char *
@@ -203,6 +211,17 @@ static void print_link_lacks(const json_t *root)
                text);
 }
 
+static void print_certificate(const json_t *root)
+{
+    char text[STATUS_CERTIFICATE_MAX];
+    bool has_expired;
+
+    if (status_certificate(root, text, &has_expired))
+        printf("          %s\n"
+               "          -> replace the file of uplink.tls, which is read at each connect\n",
+               text);
+}
+
 static void print_link(const struct status_page *page)
 {
     static const char by_operator[] =
@@ -223,6 +242,7 @@ static void print_link(const struct status_page *page)
     online = strcmp(state, "online") == 0;
     print_link_history(root);
     print_link_lacks(root);
+    print_certificate(root);
     if (json_is_true(member(root, "link", "held")))
         puts(
             "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"
@@ -323,10 +343,13 @@ static void print_salvage(const json_t *root)
     if (strcmp(cell(root, "salvage", "time", time), "-") == 0)
         return;
     printf(
-        "          SALVAGED at %s: the database was damaged or missing; %s messages\n"
-        "          could be read and are kept, %s are recorded as damaged (mqtt-spool failures)\n",
+        "          SALVAGED at %s: the database was damaged or missing; %s message%s\n"
+        "          could be read and %s kept, %s %s recorded as damaged (mqtt-spool failures)\n",
         time, cell(root, "salvage", "salvaged", salvaged),
-        cell(root, "salvage", "damaged", damaged));
+        agree(root, "salvage", "salvaged", "", "s"),
+        agree(root, "salvage", "salvaged", "is", "are"),
+        cell(root, "salvage", "damaged", damaged),
+        agree(root, "salvage", "damaged", "is", "are"));
     if (json_is_true(json_object_get(json_object_get(root, "salvage"), "damaged_unknown")))
         printf("          HOW MANY THERE WERE IS UNKNOWN: neither the counters nor spool.mark "
                "could be\n          read. Compare what the producers sent\n");
@@ -436,10 +459,11 @@ static void print_refusing(const json_t *root, const char *why)
             size_cell(root, "audit", "record_bytes", first),
             size_cell(root, "audit", "max_record_bytes", second));
     else if (strcmp(why, "audit_waiting") == 0)
-        printf("intake    NO MESSAGE IS ACCEPTED: %s records wait for the audit file, "
+        printf("intake    NO MESSAGE IS ACCEPTED: %s record%s for the audit file, "
                "audit.max_waiting is %s\n"
                "          make audit.file writable; deliveries continue\n",
                cell(root, "audit", "waiting", first),
+               agree(root, "audit", "waiting", " waits", "s wait"),
                cell(root, "audit", "max_waiting", second));
     else if (strcmp(why, "database_locked") == 0)
         puts("intake    NO MESSAGE IS ACCEPTED: another program keeps the database locked\n"
@@ -529,10 +553,12 @@ static void print_audit(const json_t *root)
 {
     char error[CELL_MAX], waiting[CELL_MAX], most[CELL_MAX];
 
-    printf("audit     NOT WRITTEN just now: %s; %s of at most %s records wait in the spool\n"
+    printf("audit     NOT WRITTEN just now: %s; %s of at most %s record%s %s in the spool\n"
            "          ",
            cell(root, "audit", "error", error), cell(root, "audit", "waiting", waiting),
-           cell(root, "audit", "max_waiting", most));
+           cell(root, "audit", "max_waiting", most),
+           agree(root, "audit", "max_waiting", "", "s"),
+           agree(root, "audit", "waiting", "waits", "wait"));
     if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
         puts("make the folder of audit.file, writable for the daemon");
     else if (strstr(error, "another process"))
@@ -554,7 +580,8 @@ static void print_rate_limits(const json_t *rate)
     if (messages > 0 || bytes > 0)
         fputs(", limited by uplink.rate to", stdout);
     if (messages > 0)
-        printf(" %" JSON_INTEGER_FORMAT " messages/s", messages);
+        printf(" %" JSON_INTEGER_FORMAT " message%s/s", messages,
+               cli_plural((uint64_t)messages));
     if (bytes > 0)
         printf("%s %s/s", messages > 0 ? " and" : "", size_cell(rate, NULL, "bytes", text));
     puts("");

@@ -253,6 +253,8 @@ static bool is_status_file_absent(void)
 static int load_instead(struct status_source *status)
 {
     bool is_named = json_is_integer(json_object_get(status->root, "pid"));
+
+    source_replace(status, NULL, NULL); /* of a daemon that was killed, or is another one */
     int code = load_from_spool(status);
 
     if (code == EX_NOPERM && status->running)
@@ -269,12 +271,14 @@ static int load_instead(struct status_source *status)
 int status_source_load(struct status_source *status)
 {
     source_replace(status, NULL, NULL);
+    status->is_own = false;
     if (status->socket) {
         cli_set_socket(status->socket);
         load_status_file(status);
     }
     status->running = is_running(status);
     if (!status->running && status->running_required) {
+        source_replace(status, NULL, NULL);
         report_stopped();
         return EX_UNAVAILABLE;
     }

@@ -52,6 +52,7 @@ static void watch_draw(const struct watch *watch)
     if (!stream)
         return;
     watch_page_print(&(struct watch_page){.root = status->root,
+                                          .now_ms = cli_now().wall_ms,
                                           .running = status->running,
                                           .is_own = status->is_own,
                                           .size = terminal_get_size(),

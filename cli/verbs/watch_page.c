@@ -5,6 +5,9 @@
  * A line is a label and a text, cut to the width of the terminal in characters; colours are
  * around the text, so no cut falls into an escape sequence. All texts of others are in the
  * visible form of text.h.
+ *
+ * What is wrong comes first and continues in further rows, the last of the page are optional:
+ * the page is made twice, at first to count the rows that are left for both.
  */
 #include "cli/verbs/watch_page.h"
 
@@ -15,6 +18,7 @@
 #include "base/attr.h"
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/verbs/status_faults.h"
 #include "store/spool.h"
 
 enum {
@@ -24,6 +28,7 @@ enum {
     LEVELS = 8,
     BAR = 10, /* columns of the fill of a lane */
     FAILURES = 4,
+    QUITS_COLUMNS = 22, /* from here on the title says how to quit in words */
 };
 
 #define PLAIN  ""
@@ -31,10 +36,21 @@ enum {
 #define YELLOW "\x1b[33m"
 #define RED    "\x1b[31m"
 
+/* From this age on the object has it on the page. */
+#define AS_OF_MS 3000
+
+enum line_kind {
+    LINE_CUT,
+    LINE_WRAPPED,  /* as long as rows are left */
+    LINE_OPTIONAL, /* if a row is left */
+};
+
 struct frame {
     const struct watch_page *page;
-    FILE *stream;
+    FILE *stream; /* NULL: it is counted */
     unsigned row;
+    unsigned left; /* rows beyond one for each line that is not optional */
+    size_t lanes;  /* have a row, as counted */
 };
 
 void watch_history_add(struct watch_history *history, uint64_t value)
@@ -67,25 +83,78 @@ static size_t cut_at(const char *text, unsigned characters)
     return size;
 }
 
+/* Where the text continues in the next row: after the last blank, if there is one. */
+static size_t wrap_at(const char *text, size_t size)
+{
+    size_t at = size;
+
+    while (at > 0 && text[at] != ' ')
+        at--;
+    return at > 0 ? at : size;
+}
+
+static void put_row(
+    struct frame *frame, const char *label, const char *colour, const char *text, size_t size)
+{
+    unsigned columns = frame->page->size.columns;
+    int label_columns = (int)(columns < LABEL ? columns : LABEL);
+    bool is_coloured = frame->page->has_colours && *colour != '\0';
+
+    if (frame->row >= frame->page->size.rows)
+        return;
+    fprintf(frame->stream, "%s%-*.*s%s%.*s%s\x1b[K", frame->row > 0 ? "\r\n" : "",
+            label_columns, label_columns, label, is_coloured ? colour : "", (int)size, text,
+            is_coloured ? "\x1b[0m" : "");
+    frame->row++;
+}
+
+static unsigned text_columns(const struct frame *frame)
+{
+    unsigned columns = frame->page->size.columns;
+
+    return columns > LABEL ? columns - LABEL : 0;
+}
+
+static void put_text(struct frame *frame,
+                     enum line_kind kind,
+                     const char *label,
+                     const char *colour,
+                     const char *text)
+{
+    unsigned columns = text_columns(frame);
+    size_t size = cut_at(text, columns);
+
+    if (!frame->stream) {
+        frame->row += kind != LINE_OPTIONAL;
+        return;
+    }
+    if (kind == LINE_OPTIONAL) {
+        if (frame->left == 0)
+            return;
+        frame->left--;
+    }
+    while (kind == LINE_WRAPPED && columns > 0 && text[size] != '\0' && frame->left > 0) {
+        size = wrap_at(text, size);
+        put_row(frame, label, colour, text, size);
+        frame->left--;
+        text += size + strspn(text + size, " ");
+        size = cut_at(text, columns);
+        label = "";
+    }
+    put_row(frame, label, colour, text, size);
+}
+
 PRINTF_LIKE(4, 5)
 static void
 put_line(struct frame *frame, const char *label, const char *colour, const char *format, ...)
 {
-    unsigned columns = frame->page->size.columns;
-    bool is_coloured = frame->page->has_colours && *colour != '\0';
-    unsigned label_columns = columns < LABEL ? columns : LABEL;
     char text[TEXT_MAX];
     va_list arguments;
 
-    if (frame->row >= frame->page->size.rows)
-        return;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    fprintf(frame->stream, "%s%-*.*s%s%.*s%s\x1b[K", frame->row > 0 ? "\r\n" : "",
-            (int)label_columns, (int)label_columns, label, is_coloured ? colour : "",
-            (int)cut_at(text, columns - label_columns), text, is_coloured ? "\x1b[0m" : "");
-    frame->row++;
+    put_text(frame, LINE_CUT, label, colour, text);
 }
 
 /* ---- members ---- */
@@ -138,21 +207,52 @@ ago_cell(const json_t *root, const char *part, const char *name, char text[stati
 
 /* ---- parts ---- */
 
+/* How to leave is said at each width that has room for it: the rest is cut before. */
+static void
+put_title(struct frame *frame, const char *colour, const char *text, const char *brief)
+{
+    unsigned columns = text_columns(frame);
+    const char *quits = columns < QUITS_COLUMNS ? " (q)" : " (q quits)";
+    unsigned room = columns > strlen(quits) ? columns - (unsigned)strlen(quits) : 0;
+    char time[CELL_MAX];
+    bool is_whole = text[cut_at(text, room)] == '\0';
+    const char *shown = is_whole ? text : brief;
+
+    (void)text_cell(frame->page->root, NULL, "time", time);
+    put_line(frame, "daemon", colour, "%.*s%s%s%.19s%s", (int)cut_at(shown, room), shown, quits,
+             *time != '\0' ? "  " : "", time, *time != '\0' ? "Z" : "");
+}
+
+/* The file of a daemon that does not answer may be old. */
+static void put_age(struct frame *frame)
+{
+    const char *text = json_string_value(member(frame->page->root, NULL, "time"));
+    char span[CELL_MAX];
+    int64_t written_ms;
+
+    if (frame->page->is_own && text && clock_parse(text, &written_ms) &&
+        frame->page->now_ms - written_ms >= AS_OF_MS)
+        put_line(frame, "", YELLOW, "as of %s ago",
+                 span_of(frame->page->now_ms - written_ms, span));
+}
+
 static void put_head(struct frame *frame)
 {
     const json_t *root = frame->page->root;
-    char version[CELL_MAX], uptime[CELL_MAX], time[CELL_MAX];
+    char version[CELL_MAX], uptime[CELL_MAX], text[TEXT_MAX], brief[TEXT_MAX];
 
-    (void)text_cell(root, NULL, "time", time);
-    if (!frame->page->running)
-        put_line(frame, "daemon", RED, "NOT RUNNING (q quits)  %.19sZ", time);
-    else if (!frame->page->is_own)
-        put_line(frame, "daemon", YELLOW, "runs, its status cannot be read (q quits)  %.19sZ",
-                 time);
-    else
-        put_line(frame, "daemon", PLAIN, "mqtt-spoold %s, for %s (q quits)  %.19sZ",
-                 text_cell(root, NULL, "version", version),
-                 span_of(integer(root, NULL, "uptime_ms"), uptime), time);
+    if (!frame->page->running) {
+        put_title(frame, RED, "NOT RUNNING", "NOT RUNNING");
+    } else if (!frame->page->is_own) {
+        put_title(frame, YELLOW, "runs, its status cannot be read", "runs, status unread");
+    } else {
+        (void)text_cell(root, NULL, "version", version);
+        (void)span_of(integer(root, NULL, "uptime_ms"), uptime);
+        (void)snprintf(text, sizeof(text), "mqtt-spoold %s, for %s", version, uptime);
+        (void)snprintf(brief, sizeof(brief), "%s, for %s", version, uptime);
+        put_title(frame, PLAIN, text, brief);
+    }
+    put_age(frame);
 }
 
 static const char *colour_of_state(const char *state)
@@ -167,24 +267,35 @@ static const char *colour_of_state(const char *state)
 static void put_link(struct frame *frame)
 {
     const json_t *root = frame->page->root;
-    char state[CELL_MAX], broker[CELL_MAX], text[CELL_MAX], ago[CELL_MAX];
+    char state[CELL_MAX], broker[CELL_MAX], ago[CELL_MAX];
     bool is_long = ago_cell(root, "link", "since", ago);
 
     (void)text_cell(root, "link", "state", state);
     (void)text_cell(root, "link", "broker", broker);
     put_line(frame, "link", colour_of_state(state), "%s%s%s%s%s", state, is_long ? " for " : "",
              is_long ? ago : "", *broker != '\0' ? "  " : "", broker);
-    if (json_is_true(member(root, "link", "all_held")))
-        put_line(frame, "", YELLOW, "HELD by an operator: mqtt-spool release");
-    if (json_is_true(member(root, "link", "held")))
-        put_line(frame, "", RED, "NOTHING IS SENT until a commit has room");
-    if (*text_cell(root, "link", "last_error", text) != '\0') {
-        bool has_time = ago_cell(root, "link", "last_error_time", ago);
+}
 
-        put_line(frame, "", YELLOW, "last error%s%s%s: %s", has_time ? " " : "",
-                 has_time ? ago : "", has_time ? " ago" : "", text);
-        if (*text_cell(root, "link", "remedy", text) != '\0')
-            put_line(frame, "", PLAIN, "-> %s", text);
+static void put_fault(void *userdata, const struct status_fault *fault)
+{
+    put_text(userdata, LINE_WRAPPED, fault->label, fault->is_severe ? RED : YELLOW,
+             fault->text);
+}
+
+static void put_last_error(struct frame *frame)
+{
+    const json_t *root = frame->page->root;
+    char error[CELL_MAX], ago[CELL_MAX], text[TEXT_MAX];
+    bool has_time = ago_cell(root, "link", "last_error_time", ago);
+
+    if (*text_cell(root, "link", "last_error", error) == '\0')
+        return;
+    (void)snprintf(text, sizeof(text), "last error%s%s%s: %s", has_time ? " " : "",
+                   has_time ? ago : "", has_time ? " ago" : "", error);
+    put_text(frame, LINE_WRAPPED, "", YELLOW, text);
+    if (*text_cell(root, "link", "remedy", error) != '\0') {
+        (void)snprintf(text, sizeof(text), "-> %s", error);
+        put_text(frame, LINE_WRAPPED, "", PLAIN, text);
     }
 }
 
@@ -214,7 +325,7 @@ static void put_history(struct frame *frame)
         size += (size_t)snprintf(text + size, sizeof(text) - size, "%s",
                                  (frame->page->has_blocks ? blocks : letters)[level]);
     }
-    put_line(frame, "", PLAIN, "%s", text);
+    put_text(frame, LINE_OPTIONAL, "", PLAIN, text);
 }
 
 /* null: it does not happen, and the text stays. */
@@ -269,14 +380,6 @@ static void put_backlog(struct frame *frame)
              size_cell(root, "spool", "disk_free_bytes", left));
 }
 
-static void put_intake(struct frame *frame)
-{
-    char why[CELL_MAX];
-
-    if (*text_cell(frame->page->root, "intake", "refusing", why) != '\0')
-        put_line(frame, "intake", RED, "NO MESSAGE IS ACCEPTED: %s", why);
-}
-
 /* The fuller of its two limits; negative: not known. */
 static double fill_of(const json_t *lane)
 {
@@ -317,12 +420,14 @@ static void put_lane(struct frame *frame, const char *label, const json_t *lane)
 static void put_lanes(struct frame *frame)
 {
     const json_t *lanes = json_object_get(frame->page->root, "lanes");
-    unsigned last =
-        frame->page->size.rows > FAILURES + 1 ? frame->page->size.rows - FAILURES - 1 : 0;
+    unsigned rows = frame->page->size.rows;
+    unsigned last = rows > FAILURES + 1 ? rows - FAILURES - 1 : 0;
     size_t count = json_array_size(lanes);
 
+    if (!frame->stream)
+        frame->lanes = last > frame->row + 1 ? last - frame->row : 1;
     for (size_t i = 0; i < count; i++) {
-        if (i > 0 && i + 1 < count && frame->row + 1 >= last) {
+        if (i > 0 && i + 1 < count && i + 1 >= frame->lanes) {
             put_line(frame, "", PLAIN, "and %zu more", count - i);
             return;
         }
@@ -349,27 +454,40 @@ static void put_ledger(struct frame *frame)
     put_line(frame, "ended", PLAIN, "%" PRId64 " delivered of %" PRId64 " accepted",
              integer(root, "ledger", "delivered"), integer(root, "ledger", "accepted"));
     put_line(frame, "failed", failed > 0 ? YELLOW : PLAIN, "%s", text);
-    if (json_is_false(member(root, "ledger", "balanced")))
-        put_line(frame, "", RED, "THE LEDGER DOES NOT BALANCE: mqtt-spool check");
+}
+
+static void put_page(struct frame *frame)
+{
+    const struct watch_page *page = frame->page;
+    const char *line;
+
+    put_head(frame);
+    put_link(frame);
+    status_faults_each(page->root, put_fault, frame);
+    put_last_error(frame);
+    put_backlog(frame);
+    put_ledger(frame);
+    put_lanes(frame);
+    for (unsigned i = 0; (line = watch_failures_get(page->failures, i)); i++)
+        put_text(frame, LINE_OPTIONAL, i == 0 ? "last" : "", PLAIN, line);
 }
 
 void watch_page_print(const struct watch_page *page, FILE *stream)
 {
-    struct frame frame = {.page = page, .stream = stream};
-    const char *line;
+    struct frame frame = {.page = page};
 
     fputs("\x1b[H", stream);
     if (page->root) {
-        put_head(&frame);
-        put_link(&frame);
-        put_backlog(&frame);
-        put_intake(&frame);
-        put_ledger(&frame);
-        put_lanes(&frame);
-        for (unsigned i = 0; (line = watch_failures_get(page->failures, i)); i++)
-            put_line(&frame, i == 0 ? "last" : "", PLAIN, "%s", line);
+        put_page(&frame);
+        frame.left = page->size.rows > frame.row ? page->size.rows - frame.row : 0;
+        frame.row = 0;
+        frame.stream = stream;
+        put_page(&frame);
     } else {
-        put_line(&frame, "daemon", RED, "no status now: q quits, mqtt-spool status has why");
+        frame.stream = stream;
+        put_title(&frame, RED, page->running ? "no status now" : "NOT RUNNING",
+                  page->running ? "no status" : "NOT RUNNING");
+        put_line(&frame, "", PLAIN, "mqtt-spool status has why");
     }
     fputs("\x1b[J", stream);
 }

@@ -28,6 +28,7 @@ void watch_history_add(struct watch_history *history, uint64_t value);
 /* All of it is borrowed. */
 struct watch_page {
     const json_t *root; /* NULL: there is no status now */
+    int64_t now_ms;     /* wall clock: how old the object is */
     bool running;
     bool is_own; /* the object is the daemon's */
     struct terminal_size size;

@@ -143,6 +143,7 @@ static void apply_hold(struct gateway *gateway, struct control_job *job, bool is
                      "there is no lane \"%s\": status lists them", lane);
         return;
     }
+    status_note_hold(&gateway->status, spool_is_held(gateway->spool, NULL));
     status_hasten(&gateway->status);
     job->state = CONTROL_CHANGED;
 }

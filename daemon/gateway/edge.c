@@ -173,6 +173,7 @@ static int edge_run(struct gateway *gateway)
     control_note_commit(gateway, is_committed);
     if (is_committed) {
         forward_note_committed(&gateway->forward);
+        status_note_hold(&gateway->status, spool_is_held(gateway->spool, NULL));
         clients_acknowledge(&gateway->clients);
     } else {
         outcomes_discard(&gateway->feed.outcomes);

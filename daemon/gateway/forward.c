@@ -628,7 +628,7 @@ static void resume_link(struct forward *forward)
 {
     unsigned rounds = forward->refusal->rounds.begun;
 
-    if (!refusal_resume(forward->refusal))
+    if (!refusal_resume(forward->refusal, forward->turn->now.boot_ms))
         return;
     uplink_set_refused(forward->uplink, false);
     spool_release_returned(forward->spool);

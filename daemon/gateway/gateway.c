@@ -361,6 +361,7 @@ int gateway_start(struct gateway *gateway)
                gateway_quote_directory(gateway->config, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     log_held(gateway);
+    gateway->status.is_held = spool_is_held(gateway->spool, NULL);
     gateway_log_left_lanes(gateway);
     if (uplink_build_limitations())
         log_warning("paho_linked_shared lacks=\"%s\" remedy=\"build with -DPAHO_LINK=static, "

@@ -114,10 +114,12 @@ bool refusal_is_in_doubt(const struct refusal *refusal)
     return has_long_row(refusal) || !refusal->has_accepted;
 }
 
-bool refusal_resume(struct refusal *refusal)
+bool refusal_resume(struct refusal *refusal, int64_t boot_ms)
 {
     bool was_refused = refusal->is_refused;
 
+    if (was_refused)
+        refusal->resumed_boot_ms = boot_ms;
     refusal->row = (struct refusal_row){0};
     refusal->rounds = (struct refusal_rounds){0};
     refusal->is_refused = false;
@@ -126,7 +128,7 @@ bool refusal_resume(struct refusal *refusal)
 
 bool refusal_clear(struct refusal *refusal, uint64_t tag, int64_t boot_ms)
 {
-    bool was_refused = refusal_resume(refusal);
+    bool was_refused = refusal_resume(refusal, boot_ms);
 
     refusal->has_accepted = true;
     refusal->accepted_boot_ms = boot_ms;

@@ -57,6 +57,7 @@ struct refusal {
     struct refusal_rounds rounds;
     bool is_refused;         /* the link is */
     int64_t refused_boot_ms; /* since when */
+    int64_t resumed_boot_ms; /* when it was the last time; 0: it never was */
     int code;                /* of the newest refusal */
     int64_t code_boot_ms;
     bool has_accepted;
@@ -84,7 +85,7 @@ bool refusal_is_in_doubt(const struct refusal *refusal);
 /* An acceptance of a topic. Return: was the link refused? */
 bool refusal_clear(struct refusal *refusal, uint64_t tag, int64_t boot_ms);
 /* It may send again, though nothing was accepted. Return: was the link refused? */
-bool refusal_resume(struct refusal *refusal);
+bool refusal_resume(struct refusal *refusal, int64_t boot_ms);
 /* What the broker did last with the topic, as far as that is remembered. */
 bool refusal_was_taken(const struct refusal *refusal, uint64_t tag);
 bool refusal_was_denied(const struct refusal *refusal, uint64_t tag);

@@ -173,8 +173,6 @@ static const char *link_state_name(const struct gateway *gateway,
  * as it is refused. */
 static void describe_refused(const struct refusal *refusal, struct uplink_link *link)
 {
-    if (refusal->refused_boot_ms > link->since_boot_ms)
-        link->since_boot_ms = refusal->refused_boot_ms;
     if (link->last_error[0] != '\0')
         return;
     (void)snprintf(link->last_error, sizeof(link->last_error),
@@ -184,6 +182,24 @@ static void describe_refused(const struct refusal *refusal, struct uplink_link *
     link->remedy = UPLINK_CHECK_RIGHTS;
 }
 
+/* When the state that is shown began: a hold covers a refusal, and both cover "online". What
+ * changed while the link was not online is older than the connection. */
+static int64_t link_since_boot_ms(const struct gateway *gateway, const struct uplink_link *link)
+{
+    const struct refusal *refusal = gateway->forward.refusal;
+    int64_t since_ms = link->since_boot_ms;
+    int64_t refusal_ms =
+        refusal->is_refused ? refusal->refused_boot_ms : refusal->resumed_boot_ms;
+
+    if (link->state != UPLINK_ONLINE)
+        return since_ms;
+    if (gateway->status.hold_changed_boot_ms > since_ms)
+        since_ms = gateway->status.hold_changed_boot_ms;
+    if (!is_link_held(gateway, link) && refusal_ms > since_ms)
+        since_ms = refusal_ms;
+    return since_ms;
+}
+
 static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
 {
     struct uplink_link *link = &texts->link;
@@ -191,7 +207,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     uplink_get_link(gateway->uplink, link);
     if (is_link_refused(gateway, link))
         describe_refused(gateway->forward.refusal, link);
-    format_boot_time(gateway, link->since_boot_ms, texts->since);
+    format_boot_time(gateway, link_since_boot_ms(gateway, link), texts->since);
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
     format_boot_time(gateway, gateway->forward.acknowledged_boot_ms, texts->acknowledged);
     texts->certificate_expires[0] = '\0';
@@ -434,6 +450,15 @@ void status_hasten(struct status *status)
 
     if (r < 0)
         note_unwritten(status, r);
+}
+
+void status_note_hold(struct status *status, bool is_held)
+{
+    if (is_held == status->is_held)
+        return;
+    status->is_held = is_held;
+    status->hold_changed_boot_ms = status->turn->now.boot_ms;
+    status_hasten(status);
 }
 
 void status_remove(struct status *status)

@@ -7,6 +7,8 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "base/condition.h"
@@ -38,11 +40,16 @@ struct status {
     struct status_rates rates;
     uint64_t published_accepted; /* the counters as they were published last */
     uint64_t published_ended;
-    struct salvaged salvaged; /* set when the spool is opened */
+    bool is_held;                 /* all lanes are */
+    int64_t hold_changed_boot_ms; /* when that changed last; 0: not since the start */
+    struct salvaged salvaged;     /* set when the spool is opened */
 };
 
 /* Something that an operator looks for has changed: do not wait for the interval. */
 void status_hasten(struct status *status);
+/* Are all lanes held? After each call that may have changed it: a hold counts at once, a
+ * release once it is committed. */
+void status_note_hold(struct status *status, bool is_held);
 /* At the end: a status without a daemon would be read as one. */
 void status_remove(struct status *status);
 

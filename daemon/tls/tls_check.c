@@ -135,9 +135,11 @@ static void tls_check_dates(const struct tls_dates *dates,
         clock_format(dates->until_ms, date);
         tls_add(report, file, false, "expired at %s, and the clock says %s", date, now);
     } else if (dates->until_ms - wall_ms <= TLS_EXPIRES_SOON_MS) {
+        int days = (int)((dates->until_ms - wall_ms) / DAY_MS) + 1;
+
         clock_format(dates->until_ms, date);
-        tls_add(report, file, false, "expires at %s, in less than %d days", date,
-                (int)((dates->until_ms - wall_ms) / DAY_MS) + 1);
+        tls_add(report, file, false, "expires at %s, in less than %d day%s", date, days,
+                days == 1 ? "" : "s");
     }
 }
 

@@ -360,7 +360,7 @@ def what_is_too_large_is_bad_data():
     says(broker.publish("-t", "a", "-s", stdin=b"x" * 5000, wanted=DATA), "0x95")
     done = broker.publish("-t", "a", "-l", "-v", stdin=b"one\n" + b"x" * 5000 + b"\ntwo\n",
                           wanted=DATA)
-    says(done, "line 2 is longer", "1 of 1 messages were accepted")
+    says(done, "line 2 is longer", "1 of 1 message was accepted")
 
 
 @case
@@ -375,7 +375,7 @@ def a_broker_that_goes_is_tried_again():
     processes.end(broker.process)
     _, err = process.communicate(timeout=20)
     equal(process.returncode, TRY_AGAIN, "exit code")
-    check(b"1 of 1 messages were accepted" in err, "the count", err)
+    check(b"1 of 1 message was accepted" in err, "the count", err)
 
 
 # Publishing to a scripted daemon
@@ -401,7 +401,7 @@ def reason_codes_become_exit_codes():
         line = json.loads(done.out)
         check(line.pop("text"), "a text")
         equal(line, {"topic": "a", "result": "refused", "code": reason})
-        says(done, "0x%02X" % reason, "0 of 1 messages")
+        says(done, "0x%02X" % reason, "0 of 1 message was accepted")
 
 
 @case
@@ -965,7 +965,7 @@ def a_salvage_is_reported_even_if_no_damaged_file_is_left():
     check("DAMAGED:" not in page, "no file is left", page)
     check("SALVAGED at %s: the database was damaged or missing;" % salvage["time"] in page,
           "the salvage and its time", page)
-    check(re.search(r"0 messages\s+could be read and are kept, 1 are recorded as damaged", page),
+    check(re.search(r"0 messages\s+could be read and are kept, 1 is recorded as damaged", page),
           "what", page)
 
 

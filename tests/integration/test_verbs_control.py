@@ -103,16 +103,20 @@ def a_status_sees_what_was_done_before_it():
     far, gateway = start(status_interval="1m",
                          lanes=[{"name": "bulk", "topics": ["log/#"]}])
     for _ in range(3):
+        before = one(gateway, "status", "--json")["time"]
         run(gateway, "hold")
         status = one(gateway, "status", "--json")
         equal((status["link"]["state"], status["lanes"][0]["held"]), ("held", True), "held")
+        check(status["link"]["since"] > before, "since when it is held", before, status["link"])
         spooled = status["spool"]["messages"]
         publish(gateway, "plant/1", 1)
         equal(one(gateway, "status", "--json")["spool"]["messages"], spooled + 1, "messages")
+        before = status["time"]
         run(gateway, "release")
         status = one(gateway, "status", "--json")
         equal((status["link"]["state"], status["lanes"][0]["held"]), ("online", False),
               "released")
+        check(status["link"]["since"] > before, "since when it sends", before, status["link"])
 
 
 @case

@@ -230,6 +230,37 @@ def it_fits_into_small_and_changed_terminals():
 
 
 @case
+def what_is_wrong_is_in_a_small_terminal_too():
+    gateway = Gateway(retention={"max_messages": 1}).start()
+    client = gateway.client(5)
+    os.rename(gateway.audit, gateway.audit + ".1")
+    os.mkdir(gateway.audit)
+    equal(gateway.tool("hold").returncode, OK, "hold")
+    gateway.hup()
+    for number in range(3):
+        client.publish_wait("plant/%d" % number, b"x")
+    watch = Watch(gateway, 60, 6)
+    watch.wait_for("NOT WRITTEN", "HELD by an operator", "q quits")
+    watch.press(b"q")
+    equal(watch.end(), OK, "exit code")
+
+
+@case
+def a_daemon_that_was_killed_is_shown_without_its_link():
+    far = Mosquitto().start()
+    cleanup(far.stop)
+    gateway = Gateway("tcp://127.0.0.1:%d" % far.port).start()
+    watch = Watch(gateway)
+    watch.wait_for("online for")
+    gateway.kill()
+    os.rename(gateway.spool, gateway.spool + ".away")
+    text = watch.wait_for("NOT RUNNING", "mqtt-spool status has why")
+    check("online" not in text, "no link", text)
+    watch.press(b"q")
+    equal(watch.end(), OK, "exit code")
+
+
+@case
 def a_signal_restores_the_terminal_too():
     gateway = Gateway().start()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

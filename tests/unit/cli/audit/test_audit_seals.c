@@ -332,7 +332,7 @@ static void older_seals_that_were_kept_are_no_problem(void **state)
     memmove(lines[0], lines[5], 5 * LINE_SIZE);
     line_count = 5;
     assert_int_equal(audit_with("--seals", path), EX_OK);
-    assert_contains(tool.out, "0 of 1 seals that were kept elsewhere are in the files, 1 is "
+    assert_contains(tool.out, "0 of 1 seal that was kept elsewhere are in the files, 1 is "
                               "older\n");
 }
 

@@ -116,6 +116,35 @@ static void what_is_kept_aside_is_shown_with_the_last_cause(void **state)
     assert_lacks(text, "the last one");
 }
 
+static void one_of_something_is_not_more(void **state)
+{
+    const char *text =
+        own_page("{\"audit\":{\"healthy\":false,\"error\":\"x\",\"waiting\":1,"
+                 "\"max_waiting\":1},\"intake\":{\"refusing\":\"audit_waiting\"},"
+                 "\"salvage\":{\"time\":\"t\",\"salvaged\":1,\"damaged\":1},"
+                 "\"link\":{\"rate\":{\"messages\":1}}}");
+
+    (void)state;
+    assert_contains(text, "1 of at most 1 record waits in the spool");
+    assert_contains(text, "1 record waits for the audit file");
+    assert_contains(text, "missing; 1 message\n          could be read and is kept, 1 is rec");
+    assert_contains(text, "to 1 message/s\n");
+}
+
+static void a_certificate_that_expires_soon_is_shown(void **state)
+{
+    (void)state;
+    assert_contains(
+        own_page("{\"link\":{\"certificate_expires\":\"2026-11-03T12:01:05.000Z\"}}"),
+        "          A CERTIFICATE EXPIRES in 2 d (2026-11-03T12:01:05.000Z)\n"
+        "          -> replace the file of uplink.tls, ");
+    assert_contains(
+        own_page("{\"link\":{\"certificate_expires\":\"2026-11-01T12:01:04.000Z\"}}"),
+        "A CERTIFICATE HAS EXPIRED 1 s ago");
+    assert_lacks(own_page("{\"link\":{\"certificate_expires\":\"2026-11-09T12:01:05.000Z\"}}"),
+                 "CERTIFICATE");
+}
+
 static void a_stopped_daemon_has_its_remedy(void **state)
 {
     const char *text = page_with("{\"link\":{\"state\":\"stopped\"}}", false, false);
@@ -250,7 +279,7 @@ static void a_short_disk_and_damage_stand_with_the_spool(void **state)
     assert_contains(text, "DAMAGED: 2 databases moved aside");
     assert_contains(text, "SALVAGED at 2026-11-01T11:00:00.000Z");
     assert_contains(text, "7 messages");
-    assert_contains(text, "1 are recorded as damaged");
+    assert_contains(text, "1 is recorded as damaged");
     assert_contains(text, "HOW MANY THERE WERE IS UNKNOWN");
     assert_lacks(own_page("{\"salvage\":{\"time\":\"2026-11-01T11:00:00.000Z\"}}"),
                  "IS UNKNOWN");
@@ -453,6 +482,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_daemon_has_a_page_without_alarms),
         cmocka_unit_test(what_is_kept_aside_is_shown_with_the_last_cause),
+        cmocka_unit_test(one_of_something_is_not_more),
+        cmocka_unit_test(a_certificate_that_expires_soon_is_shown),
         cmocka_unit_test(a_stopped_daemon_has_its_remedy),
         cmocka_unit_test(a_daemon_without_a_readable_status_is_unknown),
         cmocka_unit_test(an_empty_object_has_dashes),

@@ -201,7 +201,7 @@ static void a_line_longer_than_the_daemon_takes_ends_the_input(void **state)
     assert_int_equal(PUBLISH("-l"), EX_DATAERR);
     assert_contains(tool.err, "line 2 is longer than the 8 bytes that the daemon takes; it and "
                               "what follows was not sent");
-    assert_contains(tool.err, "1 of 1 messages were accepted");
+    assert_contains(tool.err, "1 of 1 message was accepted");
     assert_int_equal(mosquitto_fake.sent, 1);
 }
 
@@ -261,7 +261,7 @@ static void each_refusal_has_its_exit_code_and_its_text(void **state)
         reason = rows[i].reason;
         assert_int_equal(PUBLISH("-m", "a"), rows[i].code);
         assert_contains(tool.err, rows[i].text);
-        assert_contains(tool.err, "0 of 1 messages were accepted\n");
+        assert_contains(tool.err, "0 of 1 message was accepted\n");
     }
 }
 
@@ -413,7 +413,7 @@ static void a_connection_that_is_lost_leaves_messages_without_an_answer(void **s
     mosquitto_fake.lost_after = 1;
     assert_int_equal(PUBLISH("-m", "a", "-V", "4"), EX_TEMPFAIL);
     assert_contains(tool.err, "-V 5 shows the reason; try again");
-    assert_contains(tool.err, "0 of 1 messages were accepted\n");
+    assert_contains(tool.err, "0 of 1 message was accepted\n");
 }
 
 static int first_only(unsigned number)

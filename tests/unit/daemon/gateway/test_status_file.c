@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "daemon/gateway/control.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/intake.h"
@@ -118,6 +119,69 @@ static void a_refused_link_has_its_cause_and_its_time(void **state)
     expect_member(since);
     expect_member("\"remedy\":\"check the rights and limits of this client id");
     expect_member("\"refused_code\":151");
+}
+
+/* @ago_ms: before now. */
+static void expect_since(const char *state, int64_t ago_ms)
+{
+    char clock[CLOCK_TEXT_MAX], member[CLOCK_TEXT_MAX + 128];
+
+    (void)snprintf(member, sizeof(member), "\"link\":{\"state\":\"%s\"", state);
+    expect_member(member);
+    clock_format(fakes.gateway->turn.now.wall_ms - ago_ms, clock);
+    (void)snprintf(member, sizeof(member), "\"since\":\"%s\"", clock);
+    expect_member(member);
+}
+
+static void ask_operator(struct connection *connection, const char *request)
+{
+    (void)fakes_publish(connection, CONTROL_TOPIC, request);
+    fakes_edge();
+    fakes_edge();
+}
+
+static void a_hold_and_its_end_have_their_own_times(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    struct connection *connection = fakes_connect("root", 0);
+    fakes_edge();
+    fakes.link.since_boot_ms = fakes.gateway->turn.now.boot_ms;
+    pass_time(5000);
+    ask_operator(connection, "{\"command\":\"hold\",\"lane\":\"default\"}");
+    expect_since("online", 5000);
+    ask_operator(connection, "{\"command\":\"hold\"}");
+    pass_time(7000);
+    ask_operator(connection, "{\"command\":\"hold\"}"); /* it is held already */
+    pass_time(2000);
+    expect_since("held", 9000);
+    ask_operator(connection, "{\"command\":\"release\"}");
+    pass_time(3000);
+    expect_since("online", 3000);
+}
+
+/* A hold that ends during a refusal shows that again, and so since then. */
+static void what_a_hold_has_covered_is_shown_since_its_end(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    publish_and_commit(20);
+    struct connection *connection = fakes_connect("root", 0);
+    fakes_edge();
+    for (unsigned id = 1; id <= 20; id++)
+        fakes_answer(id, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+    pass_time(1000);
+    expect_since("refused", 1000);
+    ask_operator(connection, "{\"command\":\"hold\"}");
+    pass_time(2000);
+    expect_since("held", 2000);
+    ask_operator(connection, "{\"command\":\"release\"}");
+    pass_time(4000);
+    expect_since("refused", 4000);
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    pass_time(500);
+    expect_since("online", 500);
 }
 
 static void systemd_is_shown_a_line_of_the_same(void **state)
@@ -247,6 +311,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FAKES_TEST(it_says_what_came_and_went),
         FAKES_TEST(a_refused_link_has_its_cause_and_its_time),
+        FAKES_TEST(a_hold_and_its_end_have_their_own_times),
+        FAKES_TEST(what_a_hold_has_covered_is_shown_since_its_end),
         FAKES_TEST(systemd_is_shown_a_line_of_the_same),
         FAKES_TEST(a_lane_that_grows_has_a_forecast),
         FAKES_TEST(what_is_full_now_needs_no_forecast),

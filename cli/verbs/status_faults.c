@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status_faults.c - see status_faults.h
+ *
+ * What the page of status_page.c says in several lines; each fault of the one is one of the
+ * other.
+ */
+#include "cli/verbs/status_faults.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/attr.h"
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "daemon/mqtt/packet.h"
+
+enum { CELL_MAX = 256, FAULT_MAX = 1024 };
+
+#define CERTIFICATE_SOON_MS (INT64_C(7) * 24 * 3600 * 1000)
+
+struct faults {
+    const json_t *root;
+    void (*found)(void *userdata, const struct status_fault *fault);
+    void *userdata;
+};
+
+static const json_t *fault_member(const json_t *root, const char *part, const char *name)
+{
+    return json_object_get(part ? json_object_get(root, part) : root, name);
+}
+
+static int64_t fault_number(const json_t *root, const char *part, const char *name)
+{
+    return json_integer_value(fault_member(root, part, name));
+}
+
+static const char *
+fault_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
+{
+    const char *value = json_string_value(fault_member(root, part, name));
+
+    return cli_printable(text, CELL_MAX, value ? value : "");
+}
+
+static const char *
+fault_size(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
+{
+    int64_t size = fault_number(root, part, name);
+
+    return cli_size(size > 0 ? (uint64_t)size : 0, text);
+}
+
+PRINTF_LIKE(4, 5)
+static void
+add_fault(struct faults *faults, const char *label, bool is_severe, const char *format, ...)
+{
+    char text[FAULT_MAX];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    faults->found(faults->userdata,
+                  &(struct status_fault){.label = label, .text = text, .is_severe = is_severe});
+}
+
+static const char *disk_remedy(const char *detail)
+{
+    if (strstr(detail, "(EFBIG)"))
+        return "raise the limit of the file size";
+    if (strstr(detail, "(EDQUOT)"))
+        return "raise the quota, or make room in it";
+    if (strstr(detail, "another program reads"))
+        return "end that program (fuser -v spool.db names it)";
+    return "make room on the disk";
+}
+
+static void add_disk(struct faults *faults, const char *effect)
+{
+    const json_t *root = faults->root;
+    char detail[CELL_MAX], left[CELL_MAX], reserve[CELL_MAX];
+
+    if (*fault_cell(root, "spool", "disk_short", detail) != '\0')
+        add_fault(faults, "intake", true, "%s: disk: %s -> %s", effect, detail,
+                  disk_remedy(detail));
+    else
+        add_fault(faults, "intake", true,
+                  "%s: disk: %s free, spool.disk_reserve is %s -> make room on the disk",
+                  effect, fault_size(root, "spool", "disk_free_bytes", left),
+                  fault_size(root, "spool", "disk_reserve_bytes", reserve));
+}
+
+static void add_refusing(struct faults *faults, const char *why)
+{
+    static const char effect[] = "NO MESSAGE IS ACCEPTED";
+
+    if (strcmp(why, "disk") == 0)
+        add_disk(faults, effect);
+    else if (strcmp(why, "audit_waiting") == 0)
+        add_fault(faults, "intake", true,
+                  "%s: too many records wait for the audit file -> make audit.file writable",
+                  effect);
+    else if (strcmp(why, "database_locked") == 0)
+        add_fault(faults, "intake", true,
+                  "%s: another program keeps the database locked -> end its transaction (fuser "
+                  "-v spool.db names it)",
+                  effect);
+    else if (strcmp(why, "spool_moved") == 0)
+        add_fault(faults, "intake", true,
+                  "%s: the spool's files were removed -> do not end the daemon: its log says "
+                  "what is needed (spool_not_restored)",
+                  effect);
+    else
+        add_fault(faults, "intake", true, "%s: %s", effect, why);
+}
+
+static void add_full_lane(struct faults *faults, const json_t *lane)
+{
+    char name[CELL_MAX], policy[CELL_MAX];
+    bool blocks = strcmp(fault_cell(lane, NULL, "when_full", policy), "block") == 0;
+
+    add_fault(faults, "intake", true, "lane \"%s\" %s, it is full -> %s, or raise its limit",
+              fault_cell(lane, NULL, "name", name),
+              blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages",
+              json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
+                                                          : "bring the link back");
+}
+
+static void add_intake(struct faults *faults)
+{
+    const json_t *lanes = json_object_get(faults->root, "lanes");
+    char text[CELL_MAX];
+    const json_t *lane;
+    size_t i;
+
+    if (*fault_cell(faults->root, "intake", "refusing", text) != '\0')
+        add_refusing(faults, text);
+    else if (*fault_cell(faults->root, "spool", "disk_short", text) != '\0')
+        add_disk(faults, "EACH NEW MESSAGE EVICTS OLD ONES");
+    json_array_foreach(lanes, i, lane) {
+        if (json_is_true(json_object_get(lane, "full")))
+            add_full_lane(faults, lane);
+    }
+}
+
+static void add_audit(struct faults *faults)
+{
+    const json_t *root = faults->root;
+    int64_t waiting = fault_number(root, "audit", "waiting");
+    int64_t most = fault_number(root, "audit", "max_waiting");
+    char error[CELL_MAX];
+
+    if (json_is_false(fault_member(root, "audit", "healthy")))
+        add_fault(faults, "audit", true,
+                  "NOT WRITTEN: %s; %" PRId64 " of at most %" PRId64
+                  " record%s %s -> mqtt-spool status has the remedy",
+                  fault_cell(root, "audit", "error", error), waiting, most,
+                  cli_plural((uint64_t)most), cli_counted((uint64_t)waiting, "waits", "wait"));
+    if (json_is_false(fault_member(root, "ledger", "balanced")))
+        add_fault(faults, "ledger", true,
+                  "DOES NOT BALANCE -> keep a copy of the spool, then: mqtt-spool audit");
+}
+
+static void add_link(struct faults *faults)
+{
+    const json_t *root = faults->root;
+    char text[CELL_MAX], reason[CELL_MAX];
+    int code = (int)fault_number(root, "link", "refused_code");
+
+    if (json_is_true(fault_member(root, "link", "held")))
+        add_fault(faults, "link", true, "NOTHING IS SENT until a commit has room");
+    if (strcmp(fault_cell(root, "link", "state", text), "refused") == 0)
+        add_fault(faults, "link", true, "THE BROKER REFUSES EVERY MESSAGE: %s (code 0x%02X)",
+                  cli_printable(reason, sizeof(reason), packet_reason_text(code)),
+                  (unsigned)code);
+    if (json_is_true(fault_member(root, "link", "all_held")))
+        add_fault(faults, "link", false, "HELD by an operator -> mqtt-spool release");
+    if (*fault_cell(root, "link", "presence_error", text) != '\0')
+        add_fault(faults, "link", false,
+                  "the broker refuses the message of uplink.presence: %s -> allow this client "
+                  "id to publish to its topic",
+                  text);
+}
+
+static void add_held_lanes(struct faults *faults)
+{
+    const json_t *lanes = json_object_get(faults->root, "lanes");
+    char name[CELL_MAX];
+    const json_t *lane;
+    size_t i;
+
+    if (json_is_true(fault_member(faults->root, "link", "all_held")))
+        return;
+    json_array_foreach(lanes, i, lane) {
+        if (json_is_true(json_object_get(lane, "held")))
+            add_fault(faults, "held", false,
+                      "lane \"%s\", by an operator -> mqtt-spool release --lane NAME",
+                      fault_cell(lane, NULL, "name", name));
+    }
+}
+
+static void add_spool(struct faults *faults)
+{
+    const json_t *root = faults->root;
+    int64_t files = fault_number(root, "spool", "damaged_files");
+    int64_t salvaged = fault_number(root, "salvage", "salvaged");
+    char time[CELL_MAX];
+
+    if (files > 0)
+        add_fault(faults, "spool", true,
+                  "DAMAGED: %" PRId64 " database%s moved aside (spool.db.damaged-*) -> check "
+                  "the disk, then mqtt-spool check",
+                  files, cli_plural((uint64_t)files));
+    if (*fault_cell(root, "salvage", "time", time) != '\0')
+        add_fault(faults, "spool", false,
+                  "SALVAGED at %s: %" PRId64 " message%s kept, %s%" PRId64 " damaged", time,
+                  salvaged, cli_plural((uint64_t)salvaged),
+                  json_is_true(fault_member(root, "salvage", "damaged_unknown"))
+                      ? "HOW MANY THERE WERE IS UNKNOWN, "
+                      : "",
+                  fault_number(root, "salvage", "damaged"));
+}
+
+/* While it is refused for that already, the line of the intake has it. */
+static void add_reserve(struct faults *faults)
+{
+    const json_t *root = faults->root;
+    char left[CELL_MAX], reserve[CELL_MAX], why[CELL_MAX];
+
+    if (fault_number(root, "spool", "disk_free_bytes") <
+            fault_number(root, "spool", "disk_reserve_bytes") &&
+        strcmp(fault_cell(root, "intake", "refusing", why), "disk") != 0)
+        add_fault(faults, "disk", true, "%s free, below spool.disk_reserve (%s)",
+                  fault_size(root, "spool", "disk_free_bytes", left),
+                  fault_size(root, "spool", "disk_reserve_bytes", reserve));
+}
+
+bool status_certificate(const json_t *root,
+                        char text[static STATUS_CERTIFICATE_MAX],
+                        bool *ret_expired)
+{
+    const char *expires = json_string_value(fault_member(root, "link", "certificate_expires"));
+    const char *now = json_string_value(fault_member(root, NULL, "time"));
+    char span[CLOCK_SPAN_MAX], time[CLOCK_TEXT_MAX];
+    int64_t expires_ms, now_ms;
+
+    text[0] = '\0';
+    if (!expires || !now || !clock_parse(expires, &expires_ms) || !clock_parse(now, &now_ms) ||
+        expires_ms - now_ms >= CERTIFICATE_SOON_MS)
+        return false;
+    *ret_expired = expires_ms <= now_ms;
+    clock_format(expires_ms, time);
+    clock_format_span(*ret_expired ? now_ms - expires_ms : expires_ms - now_ms, span);
+    (void)snprintf(text, STATUS_CERTIFICATE_MAX, "A CERTIFICATE %s %s%s (%s)",
+                   *ret_expired ? "HAS EXPIRED" : "EXPIRES in", span,
+                   *ret_expired ? " ago" : "", time);
+    return true;
+}
+
+static void add_certificate(struct faults *faults)
+{
+    char text[STATUS_CERTIFICATE_MAX];
+    bool has_expired;
+
+    if (status_certificate(faults->root, text, &has_expired))
+        add_fault(faults, "tls", has_expired, "%s -> replace the file of uplink.tls", text);
+}
+
+static void add_refused(struct faults *faults)
+{
+    const json_t *root = faults->root;
+    int64_t clients = fault_number(root, "producers", "clients_refused");
+    int64_t messages = fault_number(root, "producers", "messages_refused");
+    int64_t rejected = fault_number(root, "rejected", "messages");
+    char reason[CELL_MAX];
+
+    if (rejected > 0)
+        add_fault(faults, "rejected", false,
+                  "%" PRId64 " message%s kept aside -> mqtt-spool failures has why", rejected,
+                  cli_plural((uint64_t)rejected));
+    if (messages > 0)
+        add_fault(faults, "refused", false, "%" PRId64 " message%s since the start%s%s",
+                  messages, cli_plural((uint64_t)messages),
+                  *fault_cell(root, "producers", "refused_reason", reason) != '\0'
+                      ? ", the newest: "
+                      : "",
+                  reason);
+    if (clients > 0)
+        add_fault(faults, "refused", false,
+                  "%" PRId64 " client%s since the start; the log has why (client_refused)",
+                  clients, cli_plural((uint64_t)clients));
+}
+
+void status_faults_each(const json_t *root,
+                        void (*found)(void *userdata, const struct status_fault *fault),
+                        void *userdata)
+{
+    struct faults faults = {.root = root, .found = found, .userdata = userdata};
+
+    add_intake(&faults);
+    add_audit(&faults);
+    add_link(&faults);
+    add_spool(&faults);
+    add_reserve(&faults);
+    add_held_lanes(&faults);
+    add_certificate(&faults);
+    add_refused(&faults);
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_watch_page.c - tests of the screen of the watch: a sound status object, in which each
+ * case changes some members, in terminals of several sizes
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/verbs/watch_failures.h"
+#include "cli/verbs/watch_page.h"
+
+static const char sound_status[] =
+    "{\"version\":\"1.2.3\",\"pid\":4711,\"uptime_ms\":65000,"
+    "\"time\":\"2026-11-01T12:01:05.000Z\","
+    "\"link\":{\"state\":\"online\",\"broker\":\"ssl://b:8883\","
+    "\"since\":\"2026-11-01T12:00:10.000Z\",\"connects\":1,\"last_error\":null,"
+    "\"last_error_time\":null,\"remedy\":null,\"held\":false,\"all_held\":false,"
+    "\"presence_error\":null,\"refused_code\":null,\"certificate_expires\":\"\"},"
+    "\"spool\":{\"messages\":1,\"bytes\":2048,\"disk_bytes\":1048576,\"oldest_age_ms\":90000,"
+    "\"disk_free_bytes\":1073741824,\"disk_reserve_bytes\":16777216,\"disk_short\":\"\","
+    "\"damaged_files\":0},"
+    "\"salvage\":{\"salvaged\":1,\"damaged\":2,\"damaged_unknown\":false,\"time\":\"\"},"
+    "\"intake\":{\"refusing\":\"\"},"
+    "\"lanes\":[{\"name\":\"default\",\"messages\":3,\"bytes\":2048,\"oldest_age_ms\":90000,"
+    "\"max_messages\":1000,\"max_bytes\":1048576,\"when_full\":\"refuse\",\"full\":false,"
+    "\"held\":false}],"
+    "\"ledger\":{\"accepted\":10,\"delivered\":4,\"evicted\":0,\"expired\":0,\"rejected\":0,"
+    "\"dropped\":0,\"damaged\":0,\"spooled\":6,\"balanced\":true},"
+    "\"rejected\":{\"messages\":0},"
+    "\"producers\":{\"messages_refused\":0,\"clients_refused\":0,\"refused_reason\":null},"
+    "\"tokens\":{\"in_flight\":1},\"rates\":{\"in\":1.5,\"out\":2.5},"
+    "\"forecast\":{\"full_s\":null,\"drained_s\":0},"
+    "\"audit\":{\"healthy\":true,\"error\":\"\",\"waiting\":2,\"max_waiting\":100}}";
+
+static struct watch_history history;
+static struct watch_failures failures;
+static char screen[65536];
+
+/* The rows of the page, each with a newline before it. */
+static void keep_rows(const char *drawn)
+{
+    size_t size = 0;
+
+    screen[size++] = '\n';
+    for (; *drawn != '\0'; drawn++) {
+        if (*drawn == '\x1b')
+            drawn += strcspn(drawn, "HKJm");
+        else if (*drawn != '\r')
+            screen[size++] = *drawn;
+    }
+    screen[size] = '\0';
+}
+
+static void draw(struct watch_page *page)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+
+    assert_non_null(stream);
+    page->history = &history;
+    page->failures = &failures;
+    watch_page_print(page, stream);
+    assert_int_equal(fclose(stream), 0);
+    keep_rows(text);
+    free(text);
+}
+
+static const char *page_of(const char *changes, unsigned columns, unsigned rows)
+{
+    json_error_t error;
+    json_t *root = json_loads(sound_status, 0, &error);
+    json_t *change = json_loads(changes, 0, &error);
+
+    assert_non_null(root);
+    assert_non_null(change);
+    assert_int_equal(json_object_update_recursive(root, change), 0);
+    draw(&(struct watch_page){.root = root,
+                              .running = true,
+                              .is_own = true,
+                              .now_ms = INT64_C(1793534466000),
+                              .size = {.columns = columns, .rows = rows}});
+    json_decref(change);
+    json_decref(root);
+    return screen;
+}
+
+static void expect(const char *page, const char *text)
+{
+    if (!strstr(page, text))
+        print_error("not in it: %s\n%s\n", text, page);
+    assert_non_null(strstr(page, text));
+}
+
+static unsigned rows_of(const char *page)
+{
+    unsigned rows = 0;
+
+    for (; *page != '\0'; page++)
+        rows += *page == '\n';
+    return rows;
+}
+
+static void a_sound_daemon_has_no_fault(void **state)
+{
+    (void)state;
+    watch_history_add(&history, 1);
+    assert_string_equal(page_of("{}", 80, 24),
+                        "\ndaemon    mqtt-spoold 1.2.3, for 1 min 5 s (q quits)  "
+                        "2026-11-01T12:01:05Z"
+                        "\nlink      online for 55 s  ssl://b:8883"
+                        "\nbacklog   1 message, 2.0 KiB, oldest 1 min 30 s, 1 in flight"
+                        "\n          #"
+                        "\nrates     1.5 in, 2.5 out per second"
+                        "\nforecast  drained: now; full: not at these rates"
+                        "\ndisk      1.0 MiB, 1.0 GiB free"
+                        "\nended     4 delivered of 10 accepted"
+                        "\nfailed    none"
+                        "\nlanes     default      [#         ]   0 %        3    2.0 KiB "
+                        "1 min 30 s");
+}
+
+/* In the first rows of a small terminal. */
+static void each_fault_comes_before_what_is_decorative(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\"intake\":{\"refusing\":\"disk\"}}", "NO MESSAGE IS ACCEPTED: disk: 1.0 GiB free"},
+        {"{\"intake\":{\"refusing\":\"audit_waiting\"}}", "NO MESSAGE IS ACCEPTED: too many"},
+        {"{\"intake\":{\"refusing\":\"database_locked\"}}", "NO MESSAGE IS ACCEPTED: another"},
+        {"{\"intake\":{\"refusing\":\"spool_moved\"}}", "NO MESSAGE IS ACCEPTED: the spool's"},
+        {"{\"spool\":{\"disk_short\":\"no space\"}}", "EACH NEW MESSAGE EVICTS OLD ONES"},
+        {"{\"lanes\":[{\"name\":\"a\",\"full\":true}]}", "lane \"a\" REFUSES new messages"},
+        {"{\"audit\":{\"healthy\":false,\"error\":\"Permission denied\"}}",
+         "\naudit     NOT WRITTEN: Permission denied; 2 of at most 100"},
+        {"{\"ledger\":{\"balanced\":false}}", "DOES NOT BALANCE"},
+        {"{\"link\":{\"held\":true}}", "NOTHING IS SENT"},
+        {"{\"link\":{\"state\":\"refused\",\"refused_code\":135}}",
+         "THE BROKER REFUSES EVERY MESSAGE: not authorized (code 0x87)"},
+        {"{\"link\":{\"all_held\":true}}", "HELD by an operator"},
+        {"{\"link\":{\"presence_error\":\"not authorized\"}}", "uplink.presence: not auth"},
+        {"{\"spool\":{\"damaged_files\":1}}", "DAMAGED: 1 database moved aside"},
+        {"{\"salvage\":{\"time\":\"2026-11-01T12:00:00.000Z\"}}", "1 message kept, 2 damaged"},
+        {"{\"spool\":{\"disk_free_bytes\":1024}}", "1.0 KiB free, below spool.disk_reserve"},
+        {"{\"lanes\":[{\"name\":\"a\",\"held\":true}]}", "held      lane \"a\""},
+        {"{\"link\":{\"certificate_expires\":\"2026-11-03T12:01:05.000Z\"}}",
+         "A CERTIFICATE EXPIRES in 2 d"},
+        {"{\"link\":{\"certificate_expires\":\"2026-11-01T11:01:05.000Z\"}}",
+         "A CERTIFICATE HAS EXPIRED 1 h ago"},
+        {"{\"rejected\":{\"messages\":1}}", "rejected  1 message kept aside"},
+        {"{\"producers\":{\"messages_refused\":1,\"refused_reason\":\"disk\"}}",
+         "refused   1 message since the start, the newest: disk"},
+        {"{\"producers\":{\"clients_refused\":2}}", "refused   2 clients since the start"},
+        {"{\"time\":\"2026-11-01T12:01:00.000Z\"}", "as of 6 s ago"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        expect(page_of(cases[i][0], 80, 3), cases[i][1]);
+}
+
+#define LONG_ERROR                                                                               \
+    "{\"link\":{\"state\":\"connecting\",\"last_error\":\"the broker closed the connection "     \
+    "before it answered, as one does that wants TLS\",\"remedy\":\"check that the port is that " \
+    "of the protocol, and that the broker runs and accepts this client id\"}}"
+
+static void a_remedy_goes_on_in_rows_that_are_left(void **state)
+{
+    (void)state;
+    expect(page_of(LONG_ERROR, 80, 24),
+           "\n          last error: the broker closed the connection before it answered, as"
+           "\n          one does that wants TLS"
+           "\n          -> check that the port is that of the protocol, and that the broker"
+           "\n          runs and accepts this client id"
+           "\nbacklog   ");
+    expect(screen, "\nlanes     default");
+    (void)page_of(LONG_ERROR, 80, 6); /* none is left */
+    assert_int_equal(rows_of(screen), 6);
+    expect(screen, "and that the broker ru\nbacklog   ");
+}
+
+static void how_to_quit_is_said_in_narrow_terminals_too(void **state)
+{
+    (void)state;
+    expect(page_of("{}", 60, 10), "daemon    mqtt-spoold 1.2.3, for 1 min 5 s (q quits)  2026");
+    expect(page_of("{}", 40, 10), "daemon    1.2.3, for 1 min 5 s (q quits)\n");
+    expect(page_of("{}", 20, 10), "daemon    1.2.3, (q)");
+    for (unsigned columns = 1; columns < 20; columns++)
+        (void)page_of(LONG_ERROR, columns, 10);
+    draw(&(struct watch_page){.size = {.columns = 40, .rows = 10}});
+    expect(screen, "daemon    NOT RUNNING (q quits)");
+    draw(&(struct watch_page){.running = true, .size = {.columns = 40, .rows = 10}});
+    expect(screen, "daemon    no status now (q quits)");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sound_daemon_has_no_fault),
+        cmocka_unit_test(each_fault_comes_before_what_is_decorative),
+        cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
+        cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
