@@ -171,7 +171,7 @@ static void log_reload_refused(const struct program *program, int result, const 
 /* What the daemon would start with, and then wait for. Return: the exit code. */
 static int test_files(const struct program *program, const struct config *config)
 {
-    if (!named_files_print(program->config_path, config))
+    if (!named_files_print(config))
         return EX_CONFIG;
     print_line(stdout, program->config_path, ": the configuration is good");
     return EXIT_SUCCESS;
@@ -215,16 +215,13 @@ static void start_reload(struct program *program);
 static void
 take_over(struct program *program, struct config *config, const struct named_files *files)
 {
-    char error[CONFIG_ERROR_MAX];
-
     if (files->error[0] == '\0' ||
         !named_files_differ(gateway_config(program->gateway), config)) {
         gateway_reload(program->gateway, config);
         return;
     }
     config_free(config);
-    text_format(error, sizeof(error), "%s: %s", program->config_path, files->error);
-    log_reload_refused(program, -EINVAL, error);
+    log_reload_refused(program, -EINVAL, files->error);
 }
 
 /* A file with an error changes nothing: the daemon continues with the settings that it has. */
