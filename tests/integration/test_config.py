@@ -194,12 +194,15 @@ def no_secret_is_printed():
 
 
 @case
-def printing_to_a_full_disk_is_a_failure():
+def an_output_that_cannot_be_written_is_reported_and_exits_1():
     gateway = Gateway()
-    with open("/dev/full", "w") as full:
-        process = processes.start([processes.daemon_path(), "-c", gateway.config,
-                                   "--print-config"], stdout=full)
-        equal(process.wait(SECONDS), 1)
+    for redirection in (">/dev/full", ">&-", "<&- >&-"):
+        for option in ("--print-config", "--test-config", "--help", "--version"):
+            done = processes.run(["sh", "-c", 'exec "$@" ' + redirection, "sh",
+                                  processes.daemon_path(), "-c", gateway.config, option])
+            equal(done.returncode, 1, "%s %s" % (option, redirection))
+            check(done.stderr.startswith(b"mqtt-spoold: cannot write the output: ") and
+                  b"Success" not in done.stderr, option, done.stderr)
 
 
 run_all()
