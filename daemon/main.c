@@ -41,6 +41,7 @@ struct program {
     const char *config_path;
     bool is_test;
     bool is_print;
+    bool is_output_closed; /* standard output was closed at the start */
     struct gateway *gateway;
     sd_event *event;
     struct config_job *reload; /* a HUP whose file is being read; NULL: none */
@@ -81,6 +82,20 @@ static int refuse_argument(const char *what, const char *argument)
     return EXIT_USAGE;
 }
 
+/* Whatever was printed must have got out. Return: the exit code. */
+static int end_output(const struct program *program)
+{
+    int error = fflush(stdout) == 0 ? 0 : errno;
+
+    if (error == 0 && !ferror(stdout) && !program->is_output_closed)
+        return EXIT_SUCCESS;
+    (void)fprintf(stderr, "mqtt-spoold: cannot write the output: %s\n",
+                  strerror(program->is_output_closed ? EBADF
+                           : error != 0              ? error
+                                                     : EIO));
+    return EXIT_FAILURE;
+}
+
 /* getopt() itself would print the argument as it is. */
 static int refuse_option(int option, char **argv)
 {
@@ -118,10 +133,10 @@ static int parse_arguments(struct program *program, int argc, char **argv)
             break;
         case OPTION_VERSION:
             (void)puts("mqtt-spoold " SPOOLD_VERSION);
-            return EXIT_SUCCESS;
+            return end_output(program);
         case 'h':
             print_usage(stdout);
-            return EXIT_SUCCESS;
+            return end_output(program);
         default:
             return refuse_option(option, argv);
         }
@@ -171,10 +186,10 @@ static void log_reload_refused(const struct program *program, int result, const 
 /* What the daemon would start with, and then wait for. Return: the exit code. */
 static int test_files(const struct program *program, const struct config *config)
 {
-    if (!named_files_print(program->config_path, config))
+    if (!named_files_print(config))
         return EX_CONFIG;
     print_line(stdout, program->config_path, ": the configuration is good");
-    return EXIT_SUCCESS;
+    return end_output(program);
 }
 
 /* Return: the exit code. */
@@ -188,7 +203,8 @@ static int print_config(const struct program *program)
         print_line(stderr, error, "");
         return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
     }
-    return fputs(text, stdout) != EOF && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    (void)fputs(text, stdout);
+    return end_output(program);
 }
 
 static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -215,16 +231,13 @@ static void start_reload(struct program *program);
 static void
 take_over(struct program *program, struct config *config, const struct named_files *files)
 {
-    char error[CONFIG_ERROR_MAX];
-
     if (files->error[0] == '\0' ||
         !named_files_differ(gateway_config(program->gateway), config)) {
         gateway_reload(program->gateway, config);
         return;
     }
     config_free(config);
-    text_format(error, sizeof(error), "%s: %s", program->config_path, files->error);
-    log_reload_refused(program, -EINVAL, error);
+    log_reload_refused(program, -EINVAL, files->error);
 }
 
 /* A file with an error changes nothing: the daemon continues with the settings that it has. */
@@ -420,7 +433,8 @@ static bool keep_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct program program = {.config_path = CONFIG_DEFAULT_PATH};
+    struct program program = {.config_path = CONFIG_DEFAULT_PATH,
+                              .is_output_closed = fcntl(STDOUT_FILENO, F_GETFD) < 0};
 
     ignore_signals();
     if (!keep_standard_descriptors())

@@ -13,7 +13,7 @@
 #include "daemon/uplink/settings.h"
 
 struct named_files_printer {
-    const char *path;
+    const struct config *config;
     bool is_unusable;
 };
 
@@ -24,7 +24,7 @@ static void print_finding(void *userdata, const struct uplink_finding *finding)
     bool has_file = finding->file[0] != '\0';
 
     printer->is_unusable = printer->is_unusable || is_unusable;
-    text_put(stderr, printer->path);
+    text_put(stderr, config_origin(printer->config, finding->key));
     (void)fprintf(stderr, ": %s: %s", finding->key, is_unusable ? "" : "warning: ");
     text_put(stderr, finding->file);
     (void)fputs(has_file ? " " : "", stderr);
@@ -34,7 +34,7 @@ static void print_finding(void *userdata, const struct uplink_finding *finding)
     (void)fputs("\n", stderr);
 }
 
-bool named_files_print(const char *path, const struct config *config)
+bool named_files_print(const struct config *config)
 {
     static const struct uplink_finding no_username = {
         .kind = UPLINK_FINDING_SUSPECT,
@@ -43,7 +43,7 @@ bool named_files_print(const char *path, const struct config *config)
         .text = "is empty, although uplink.password_file is set",
         .remedy = "most brokers want both: name the user, or leave the password out",
     };
-    struct named_files_printer printer = {.path = path};
+    struct named_files_printer printer = {.config = config};
     struct clock_reading now;
 
     clock_read(&now);
@@ -53,21 +53,29 @@ bool named_files_print(const char *path, const struct config *config)
     return !printer.is_unusable;
 }
 
+struct named_files_first {
+    const struct config *config;
+    struct named_files *files;
+};
+
 static void keep_first(void *userdata, const struct uplink_finding *finding)
 {
-    struct named_files *files = userdata;
+    const struct named_files_first *first = userdata;
+    char *error = first->files->error;
 
-    if (finding->kind == UPLINK_FINDING_UNUSABLE && files->error[0] == '\0')
-        text_format(files->error, sizeof(files->error), "%s: %s %s; %s", finding->key,
-                    finding->file, finding->text, finding->remedy);
+    if (finding->kind == UPLINK_FINDING_UNUSABLE && error[0] == '\0')
+        text_format(error, CONFIG_ERROR_MAX, "%s: %s: %s %s; %s",
+                    config_origin(first->config, finding->key), finding->key, finding->file,
+                    finding->text, finding->remedy);
 }
 
 void named_files_check(const struct config *config, void *findings)
 {
+    struct named_files_first first = {.config = config, .files = findings};
     struct clock_reading now;
 
     clock_read(&now);
-    uplink_check_files(&config->uplink, now.wall_ms, keep_first, findings);
+    uplink_check_files(&config->uplink, now.wall_ms, keep_first, &first);
 }
 
 bool named_files_differ(const struct config *running, const struct config *fresh)

@@ -179,7 +179,7 @@ int config_check_system(const struct config *config, const struct config_errors 
     (void)snprintf(why, sizeof(why),
                    "there is no group \"%s\"; create it (groupadd), or correct the name",
                    group);
-    return errors->refuse(errors->userdata, "listen.group", why);
+    return errors->refuse(errors->userdata, "listen.group", NULL, why);
 }
 
 /* @broker: with its scheme in small letters. */
@@ -354,15 +354,19 @@ static const char *config_check_password(const struct config *config, char *why)
 int config_check_all(const struct config *config, const struct config_errors *errors)
 {
     /* Return: NULL, or the key at fault, and @why has what is wrong. */
-    static const char *(*const checks[])(const struct config *config, char *why) = {
-        config_check_brokers, config_check_tls_use, config_check_key_files,
-        config_check_backoff, config_check_stamp,   config_check_password,
+    static const struct {
+        const char *(*check)(const struct config *config, char *why);
+        const char *other; /* if the key at fault may be at its default */
+    } checks[] = {
+        {config_check_brokers, NULL},   {config_check_tls_use, NULL},
+        {config_check_key_files, NULL}, {config_check_backoff, "uplink.backoff.max"},
+        {config_check_stamp, NULL},     {config_check_password, NULL},
     };
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         char why[CONFIG_ERROR_MAX];
-        const char *key = checks[i](config, why);
-        int r = key ? errors->refuse(errors->userdata, key, why) : 0;
+        const char *key = checks[i].check(config, why);
+        int r = key ? errors->refuse(errors->userdata, key, checks[i].other, why) : 0;
 
         if (r != 0)
             return r;
@@ -490,7 +494,7 @@ int config_expand_all(struct config *config, const struct config_errors *errors)
         int r = config_expand(texts[i].text, texts[i].check, why);
 
         if (r == -EINVAL)
-            r = errors->refuse(errors->userdata, texts[i].key, why);
+            r = errors->refuse(errors->userdata, texts[i].key, NULL, why);
         if (r != 0)
             return r;
     }

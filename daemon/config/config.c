@@ -39,6 +39,8 @@ void config_free(struct config *config)
     config_free_texts(config->uplink.brokers, config->uplink.broker_count);
     config_free_lanes(config);
     config_free_access(config);
+    if (config->origins)
+        config_free_texts(config->origins, config_key_count + 1);
     free(config);
 }
 
@@ -217,30 +219,70 @@ config_walk(struct config_loader *loader, const config_setting_t *group, const c
     return 0;
 }
 
-/* The setting that an error of @path refers to: its own, else its group in the last file that
- * has it, else NULL. */
-static const config_setting_t *config_find_place(const struct config_loader *loader,
+/* NULL: no file sets the key. */
+static const config_setting_t *config_setting_of(const struct config_loader *loader,
                                                  const char *path)
 {
-    const config_setting_t *setting = loader->found[config_key_index(config_key_find(path))];
+    return loader->found[config_key_index(config_key_find(path))];
+}
+
+/* The group of a key in the last file that has it; NULL: none has. */
+static const config_setting_t *config_group_of(const struct config_loader *loader,
+                                               const char *path)
+{
+    const config_setting_t *setting = NULL;
     char group[CONFIG_PATH_MAX];
     char *dot;
 
     (void)snprintf(group, sizeof(group), "%s", path);
     dot = strrchr(group, '.');
-    if (setting || !dot)
-        return setting;
+    if (!dot)
+        return NULL;
     *dot = '\0';
     for (size_t i = loader->source_count; i > 0 && !setting; i--)
         setting = config_lookup(&loader->sources[i - 1].parsed, group);
     return setting;
 }
 
+/* The last one is the main file. */
+static int config_keep_origins(const struct config_loader *loader)
+{
+    char **origins = calloc(config_key_count + 1, sizeof(*origins));
+    bool has_memory = origins != NULL;
+
+    loader->config->origins = origins;
+    for (size_t i = 0; i < config_key_count && has_memory; i++) {
+        char place[CONFIG_ERROR_MAX];
+
+        if (!loader->found[i])
+            continue;
+        config_put_place(loader, loader->found[i], place);
+        origins[i] = strdup(place);
+        has_memory = origins[i] != NULL;
+    }
+    if (has_memory)
+        origins[config_key_count] = strdup(loader->path);
+    return has_memory && origins[config_key_count] ? 0 : -ENOMEM;
+}
+
+const char *config_origin(const struct config *config, const char *key)
+{
+    const struct config_key *row = config_key_find(key);
+    const char *origin = row ? config->origins[config_key_index(row)] : NULL;
+
+    return origin ? origin : config->origins[config_key_count];
+}
+
 /* Of struct config_errors. */
-static int config_refuse(void *userdata, const char *key, const char *why)
+static int config_refuse(void *userdata, const char *key, const char *other, const char *why)
 {
     struct config_loader *loader = userdata;
-    int result = config_fail(loader, config_find_place(loader, key), key, "%s", why);
+    const config_setting_t *at = config_setting_of(loader, key);
+    int result;
+
+    if (!at && other)
+        at = config_setting_of(loader, other);
+    result = config_fail(loader, at ? at : config_group_of(loader, key), key, "%s", why);
 
     return config_pass_over(loader, result, key);
 }
@@ -253,7 +295,7 @@ static int config_check_required(const struct config_loader *loader,
 
         if ((config_keys[i].flags & CONFIG_REQUIRED) != 0 && !loader->found[i])
             result = errors->refuse(
-                errors->userdata, config_keys[i].path,
+                errors->userdata, config_keys[i].path, NULL,
                 "missing, and it has no default; mqtt-spoold.conf(5) has examples");
         if (result != 0)
             return result;
@@ -379,10 +421,11 @@ static int config_take_defaults(const struct config_loader *loader, struct confi
 }
 
 /* Of struct config_errors: what is in use was checked before. */
-static int config_accept(void *userdata, const char *key, const char *why)
+static int config_accept(void *userdata, const char *key, const char *other, const char *why)
 {
     (void)userdata;
     (void)key;
+    (void)other;
     (void)why;
     return 0;
 }
@@ -413,6 +456,8 @@ static int config_load_all(struct config_loader *loader)
         result = config_read_lists(loader);
     if (result == 0)
         result = config_check_whole(loader);
+    if (result == 0 && loader->is_test)
+        result = config_keep_origins(loader);
     if (result == 0 && loader->ret_text)
         result = config_print_all(loader);
     return result;

@@ -116,7 +116,8 @@ struct config {
         char *seal_topic; /* "": none is published */
     } audit;
     uint64_t status_interval_ms;
-    int log_level; /* syslog's number */
+    int log_level;  /* syslog's number */
+    char **origins; /* of config_origin(); NULL: not of config_test() */
 };
 
 #define CONFIG_RESTARTS_MAX 2048 /* the dotted paths of all keys, with their commas */
@@ -152,6 +153,15 @@ config_load(const char *path, struct config **ret, char error[static CONFIG_ERRO
 /* The same, and does all else that the keys name exist? */
 MUST_CHECK int
 config_test(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);
+/*
+ * config_origin() - where a key was set
+ * @config: of config_test(); until config_take_reloadable() has changed it
+ * @key:    its dotted path
+ *
+ * Return: "FILE:LINE" of the setting that applies, in whichever file; the name of the main file
+ * if the key has its default, or if there is no such key. Borrowed.
+ */
+const char *config_origin(const struct config *config, const char *key);
 /*
  * config_print() - the effective configuration, in the form of a file
  * @ret_text: each key with its value, and behind it where that is from; free with free(). It

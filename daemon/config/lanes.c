@@ -87,13 +87,15 @@ static int config_add_report_lane(const struct config_loader *loader)
 {
     struct config *config = loader->config;
     struct config_lane *lane = &config->lanes[config->lane_count];
+    const char *key =
+        config->uplink.report_topic[0] != '\0' ? "uplink.report.topic" : "audit.seal_topic";
     int result = 0;
 
     if (config->lane_count == CONFIG_LANES_MAX)
         return config_fail(
-            loader, loader->found[config_key_index(config_key_find("lanes"))],
-            config->uplink.report_topic[0] != '\0' ? "uplink.report.topic" : "audit.seal_topic",
-            "needs a lane besides these, so lanes may have %d at most", CONFIG_LANES_MAX - 1);
+            loader, loader->found[config_key_index(config_key_find(key))], key,
+            "needs a lane besides those of lanes, which may have %d at most then",
+            CONFIG_LANES_MAX - 1);
     for (size_t i = 0; i < config_lane_key_count && result == 0; i++)
         result = config_take_default(loader, lane, &config_lane_keys[i]);
     if (result != 0)

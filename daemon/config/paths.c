@@ -24,9 +24,10 @@
 #include <sys/stat.h>
 
 #define PATHS_ENTRIES_MAX (24 + CONFIG_SOURCES_MAX)
+#define SPOOL_KEY         "spool.directory"
 
 struct paths_entry {
-    const char *key;  /* of a file that is written, for the error */
+    const char *key;  /* for the error; NULL: none */
     const char *what; /* its description in the error */
     char path[PATH_MAX];
 };
@@ -87,9 +88,9 @@ static void paths_add_spool(struct paths_list *list, const struct config *config
     static const char *const files[] = {"spool.db", "spool.db-wal", "spool.db-shm",
                                         "spool.mark", "lock"};
 
-    paths_add(list, NULL, "spool.directory", "%s", config->spool.directory);
+    paths_add(list, SPOOL_KEY, SPOOL_KEY, "%s", config->spool.directory);
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        paths_add(list, NULL, "a file of the spool", "%s/%s", config->spool.directory,
+        paths_add(list, SPOOL_KEY, "a file of the spool", "%s/%s", config->spool.directory,
                   files[i]);
 }
 
@@ -115,7 +116,7 @@ static void paths_add_read(struct paths_list *list, const struct config *config)
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
         if (files[i].path[0] != '\0')
-            paths_add(list, NULL, files[i].key, "%s", files[i].path);
+            paths_add(list, files[i].key, files[i].key, "%s", files[i].path);
 }
 
 /* Writes the path to @text without empty parts, "." and "..", by its text alone. */
@@ -193,16 +194,18 @@ static bool paths_is_of_spool(const struct paths_entry *entry, const struct conf
 }
 
 /* What else the file number @at is; NULL: nothing. */
-static const char *
+static const struct paths_entry *
 paths_find_collision(const struct paths_list *list, size_t at, const struct config *config)
 {
+    static const struct paths_entry of_spool = {.key = SPOOL_KEY,
+                                                .what = "a file of the spool"};
     const struct paths_entry *entry = &list->entries[at];
 
     if (paths_is_of_spool(entry, config))
-        return "a file of the spool";
+        return &of_spool;
     for (size_t i = at + 1; i < list->count; i++)
         if (paths_is_same_file(entry->path, list->entries[i].path))
-            return list->entries[i].what;
+            return &list->entries[i];
     return NULL;
 }
 
@@ -221,7 +224,7 @@ int config_check_paths(const struct config *config,
     paths_add_read(list, config);
     for (size_t i = 0; i < list->written; i++) {
         const struct paths_entry *entry = &list->entries[i];
-        const char *other = paths_find_collision(list, i, config);
+        const struct paths_entry *other = paths_find_collision(list, i, config);
         char why[CONFIG_ERROR_MAX];
         int r;
 
@@ -230,8 +233,8 @@ int config_check_paths(const struct config *config,
         (void)snprintf(
             why, sizeof(why),
             "must be another path: %s and %s would be one file, and the daemon writes it",
-            entry->what, other);
-        r = errors->refuse(errors->userdata, entry->key, why);
+            entry->what, other->what);
+        r = errors->refuse(errors->userdata, entry->key, other->key, why);
         if (r != 0)
             return r;
     }

@@ -146,11 +146,12 @@ const char *config_check_account(const char *text);
 /* Changes SSL:// to ssl://, so that no other module needs to know that both are equal. */
 void config_lower_schemes(struct config *config);
 
-/* Takes the errors of the checks below: @refuse gets the key at fault and what is wrong with
- * it. It returns 0 if the error is passed over, and the check continues; else the check returns
- * what it returned. */
+/* Takes the errors of the checks below: @refuse gets the key at fault, another one that it does
+ * not go together with (NULL: none), and what is wrong. The place of the error is that of the
+ * other key if no file sets the first. It returns 0 if the error is passed over, and the check
+ * continues; else the check returns what it returned. */
 struct config_errors {
-    int (*refuse)(void *userdata, const char *key, const char *why);
+    int (*refuse)(void *userdata, const char *key, const char *other, const char *why);
     void *userdata;
 };
 

@@ -78,8 +78,8 @@ static const char *rejected_remedy(const struct gateway *gateway)
         return "the broker refuses them, and uplink.on_refusal is reject: mqtt-spool failures "
                "names each; correct its rights or what is published";
     return gateway->forward.refusal->has_accepted
-               ? "the broker does not take them, and takes others: mqtt-spool failures names "
-                 "each; correct its rights or what is published"
+               ? "the broker does not take them, and has accepted others since the start: "
+                 "mqtt-spool failures names each; correct its rights or what is published"
                : "the broker does not take them, and has accepted nothing since the start: "
                  "mqtt-spool failures names each; correct its rights and limits, or what is "
                  "published";

@@ -301,7 +301,7 @@ def what_ends_rejected_is_logged_and_shown():
     wait_for(lambda: "ended_rejected" in gateway.log(), 10, "a line of the log")
     line = [line for line in gateway.log().split("\n") if "ended_rejected" in line][0]
     for part in ("messages=", "reason=reason_code", "code=0x87", 'text="not authorized"',
-                 "kept=4", "remedy="):
+                 "kept=4", "remedy=", "and has accepted others since the start: "):
         check(part in line, part, line)
     check('topic="bad/\\"x"' in line or 'topic="bad/y"' in line, "topic", line)
     last = gateway.status()["rejected"]["last"]

@@ -105,12 +105,15 @@ def a_hup_warns_of_what_conf_d_sets_and_only_a_restart_applies():
 def a_hup_that_names_a_file_of_the_link_that_cannot_be_used_is_refused():
     gateway = Gateway(retention={"max_messages": 8}).start()
     path = os.path.join(gateway.folder, "password")
-    drop_in(gateway, "10.conf", "uplink: { username = \"u\"; password_file = \"%s\"; };\n"
-            "retention: { max_messages = 5; };\n" % path)
-    equal(daemon(gateway, "--test-config")[0], 78)
+    site = drop_in(gateway, "10.conf", "uplink: { username = \"u\"; password_file = \"%s\"; };\n"
+                   "retention: { max_messages = 5; };\n" % path)
+    wanted = "%s:1: uplink.password_file: %s cannot be read: No such file" % (site, path)
+    code, _, error = daemon(gateway, "--test-config")
+    equal(code, 78)
+    check("%s:1: uplink.password_file: warning: the password is sent" % site in error and
+          wanted in error, "file and line", error)
     hup(gateway, "reload_refused")
-    check("config_invalid error=\"%s: uplink.password_file: %s cannot be read: No such file"
-          % (gateway.config, path) in gateway.log(), "the file", gateway.log())
+    check("config_invalid error=\"" + wanted in gateway.log(), "file and line", gateway.log())
     takes(gateway, 8)
     with open(path, "w") as out:
         out.write("secret\n")
@@ -141,6 +144,20 @@ def certificates_are_checked_before_a_hup_applies():
     check(re.search("config_invalid error=.*uplink.tls.ca_file: %s " % re.escape(ca),
                     gateway.log()), "the file", gateway.log())
     gateway.stop()
+
+
+@case
+def each_finding_about_a_file_names_where_its_key_was_set():
+    gateway = Gateway("ssl://127.0.0.1:9")
+    paths = {key: drop_in(gateway, "%d.conf" % number, "\nuplink: { tls: {\n  %s = \"%s\"; }; };\n"
+                          % (key, os.path.join(gateway.folder, key)))
+             for number, key in enumerate(("ca_file", "cert_file", "key_file", "key_password_file"))}
+    insecure = drop_in(gateway, "9.conf", "uplink: { tls: { verify = false; }; };\n")
+    code, _, error = daemon(gateway, "--test-config")
+    equal(code, 78)
+    for key, path in paths.items():
+        check("%s:3: uplink.tls.%s: " % (path, key) in error, key, error)
+    check("%s:1: uplink.tls.verify: warning: " % insecure in error, "verify", error)
 
 
 def bare(text):
@@ -177,12 +194,15 @@ def no_secret_is_printed():
 
 
 @case
-def printing_to_a_full_disk_is_a_failure():
+def an_output_that_cannot_be_written_is_reported_and_exits_1():
     gateway = Gateway()
-    with open("/dev/full", "w") as full:
-        process = processes.start([processes.daemon_path(), "-c", gateway.config,
-                                   "--print-config"], stdout=full)
-        equal(process.wait(SECONDS), 1)
+    for redirection in (">/dev/full", ">&-", "<&- >&-"):
+        for option in ("--print-config", "--test-config", "--help", "--version"):
+            done = processes.run(["sh", "-c", 'exec "$@" ' + redirection, "sh",
+                                  processes.daemon_path(), "-c", gateway.config, option])
+            equal(done.returncode, 1, "%s %s" % (option, redirection))
+            check(done.stderr.startswith(b"mqtt-spoold: cannot write the output: ") and
+                  b"Success" not in done.stderr, option, done.stderr)
 
 
 run_all()

@@ -154,6 +154,52 @@ def what_cannot_be_carried_over_is_named_with_its_place_and_the_exit_code():
 
 
 @case
+def a_host_that_the_daemon_would_refuse_is_named():
+    text = "connection a\ntopic # out 1\naddress ok.example:1884 h:99999 h:0 h:01 h_é [::1]:8883 fe80::2:1884 [::1] ::2\n"
+    keys, _, error = convert(text, code=1)
+    equal(keys["uplink.brokers"],
+          '( "tcp://ok.example:1884", "tcp://[::1]:8883", "tcp://[fe80::2]:1884", '
+          '"tcp://[::1]:1883" )')
+    for host in ("h:99999", "h:0", "h:01"):
+        check(": %s: the port is not a number from 1 to 65535" % host in error, host, error)
+    check("neither a host name nor an address" in error, "the name", error)
+    code, out, error = script(written("connection a\ntopic # out 1\naddress h:99999\n"))
+    equal((code, out), (2, ""), "no other address")
+    check("h:99999" in error and "from 1 to 65535" in error, "why", error)
+    for host in ("h:x1", "a.b:x", "1.2.3.4:port", "x" * 300):
+        code, out, error = script(written("connection a\ntopic # out 1\naddress %s\n" % host))
+        equal((code, out), (2, ""), host)
+
+
+@case
+def a_topic_that_an_earlier_one_covers_is_named():
+    for earlier, later, covered in (
+            ("a/#", "a/b", True), ("a/#", "a", True), ("#", "a/#", True), ("+/b", "a/b", True),
+            ("a/+/#", "a/b/#", True), ("a/#", "a/+/#", True), ("a/+/#", "a/#", False),
+            ("a/+", "a/#", False), ("a/b", "a/+", False), ("a/b/#", "a", False), ("+", "a/b", False)):
+        lines = "topic %s out 1\ntopic %s out 2\n" % (earlier, later)
+        keys, out, error = convert(BRIDGE + lines, code=1 if covered else 0)
+        equal("mosquitto.conf:4: topic %s out 2: all its topics match %s before" % (later, earlier)
+              in error, covered, lines)
+        equal("bridge-2" in out, not covered, lines)
+        convert(BRIDGE + lines.replace("out 2", "out 1"))
+
+
+@case
+def an_output_that_cannot_be_written_is_an_error():
+    path = written(BRIDGE + "topic # out 1\nremote_username u\nremote_password p\n")
+    password = os.path.join(processes.folder(), "password")
+    for redirection in (">/dev/full", ">&-"):
+        done = processes.run(["sh", "-c", 'exec "$@" ' + redirection, "sh", sys.executable, SCRIPT,
+                              path, "--password-file", password])
+        equal(done.returncode, 2, redirection)
+        check(not os.path.exists(password), "a password file is left")
+        check(b"mosquitto-to-spoold: the configuration cannot be written" in done.stderr and
+              b"Traceback" not in done.stderr and b"Exception" not in done.stderr, redirection,
+              done.stderr)
+
+
+@case
 def a_pre_shared_key_is_refused_and_nothing_is_written():
     for line in ("bridge_psk deadbeef", "bridge_identity gw"):
         code, out, error = script(written(BRIDGE + "topic # out\n" + line + "\n"))
@@ -174,6 +220,7 @@ def the_password_goes_to_a_file_of_its_own():
         equal(seen.read(), "s3cret word\n")
     code, out, error = script(written(text), "--password-file", path)
     equal((code, out), (2, ""), "it is there already")
+    check("remove it, or name another file with --password-file" in error, "the remedy", error)
     code, out, error = script(written(text))
     equal(code, 0)
     check('password_file = "/etc/mqtt-spoold/password"' in out, "the usual place", out)

@@ -243,7 +243,7 @@ def it_is_enabled_and_starts_only_when_it_is_configured():
             made.power_off()
             made.boot()
     configure(made)
-    made.run("mqtt-spoold", "--test-config")
+    made.run("runuser", "-u", "mqtt-spoold", "--", "mqtt-spoold", "--test-config")
     made.run("systemctl", "start", SOCKET, SERVICE)
     equal(states(made), ["active"] * 2)
     publish(made, 3)

@@ -1794,7 +1794,7 @@ static void backoff_that_runs_backwards_is_refused(void **state)
     refuse(*state, UPLINK "backoff: { max = \"1s\";\n min = \"2s\"; }; };",
            ":3: uplink.backoff.min: 2 s must not be above uplink.backoff.max, which is 1 s");
     refuse(*state, UPLINK "\nbackoff: {\n max = \"500ms\"; }; };",
-           ":3: uplink.backoff.min: 1 s must not be above uplink.backoff.max, which is 500 ms");
+           ":4: uplink.backoff.min: 1 s must not be above uplink.backoff.max, which is 500 ms");
     refuse(
         *state, UPLINK "backoff: { min = \"5m\"; }; };",
         ":2: uplink.backoff.min: 5 min must not be above uplink.backoff.max, which is 2 min");

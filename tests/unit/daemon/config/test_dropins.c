@@ -342,6 +342,58 @@ static void file_that_the_daemon_writes_is_none_of_them(void **state)
     refuse(fixture, wanted);
 }
 
+static void error_of_two_keys_is_where_one_of_them_is_set(void **state)
+{
+    struct fixture *fixture = *state;
+
+    drop_in(fixture, "1.conf",
+            "\nlisten: { socket = \"/var/log/mqtt-spoold/audit.jsonl\"; };\n");
+    drop_in(fixture, "2.conf", "audit: { keep = \"1d\"; };\n");
+    refuse(fixture, "conf.d/1.conf:2: audit.file: must be another path: audit.file and "
+                    "listen.socket would be one file, and the daemon writes it");
+    drop_in(fixture, "1.conf",
+            "\nspool: { directory = \"/var/log/mqtt-spoold/audit.jsonl\"; };\n");
+    refuse(fixture, "conf.d/1.conf:2: audit.file: must be another path: audit.file and "
+                    "spool.directory would be one file, and the daemon writes it");
+    drop_in(fixture, "1.conf", "\nuplink: { backoff: {\n max = \"500ms\"; }; };\n");
+    refuse(fixture, "conf.d/1.conf:3: uplink.backoff.min: 1 s must not be above "
+                    "uplink.backoff.max, which is 500 ms");
+}
+
+static void key_that_needs_a_lane_is_where_it_is_set(void **state)
+{
+    struct fixture *fixture = *state;
+    char lanes[8192] = "lanes = (";
+
+    for (unsigned i = 0; i < CONFIG_LANES_MAX; i++)
+        (void)snprintf(lanes + strlen(lanes), sizeof(lanes) - strlen(lanes),
+                       "%s { name = \"l%u\"; topics = ( \"t%u\" ); }", i > 0 ? "," : "", i, i);
+    (void)snprintf(lanes + strlen(lanes), sizeof(lanes) - strlen(lanes), " );\n");
+    drop_in(fixture, "1.conf", "\nuplink: { report: { topic = \"r\"; }; };\n");
+    drop_in(fixture, "2.conf", lanes);
+    refuse(fixture,
+           "conf.d/1.conf:2: uplink.report.topic: needs a lane besides those of lanes, "
+           "which may have 62 at most then");
+}
+
+static void origin_of_a_key_is_the_file_and_line_that_applies(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[256 + 8];
+    char path[256];
+
+    drop_in(fixture, "1.conf", "log_level = \"debug\";\n");
+    drop_in(fixture, "2.conf", "\n\nlog_level = \"info\";\n");
+    assert_int_equal(config_test(fixture->path, &config, fixture->error), 0);
+    path_of(fixture, "2.conf", path);
+    (void)snprintf(wanted, sizeof(wanted), "%s:3", path);
+    assert_string_equal(config_origin(config, "log_level"), wanted);
+    assert_string_equal(config_origin(config, "uplink.tls.ca_file"), fixture->path);
+    assert_string_equal(config_origin(config, "no.such.key"), fixture->path);
+    config_free(config);
+}
+
 static void tool_passes_over_what_it_does_not_need(void **state)
 {
     static const char *const needed[] = {"spool.directory", NULL};
@@ -551,6 +603,9 @@ int main(void)
         CASE(file_that_was_cut_is_refused),
         CASE(files_are_bounded_in_number_and_bytes),
         CASE(file_that_the_daemon_writes_is_none_of_them),
+        CASE(error_of_two_keys_is_where_one_of_them_is_set),
+        CASE(key_that_needs_a_lane_is_where_it_is_set),
+        CASE(origin_of_a_key_is_the_file_and_line_that_applies),
         CASE(tool_passes_over_what_it_does_not_need),
         CASE(what_is_printed_is_the_same_configuration),
         CASE(each_value_has_its_origin),

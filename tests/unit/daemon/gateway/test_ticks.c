@@ -114,7 +114,7 @@ static void what_ended_rejected_is_logged_once_a_minute_and_after_the_commit(voi
 }
 
 /* Nothing is kept, so there is no newest one, and no table to look into; and nothing shows that
- * the broker takes others. */
+ * the broker has accepted others. */
 static void what_ended_rejected_is_named_as_it_was(void **state)
 {
     struct connection *connection;
@@ -131,7 +131,7 @@ static void what_ended_rejected_is_named_as_it_was(void **state)
                      "text=\"not authorized\" topic=none kept=0 remedy=\"the broker refuses "
                      "them, and uplink.on_refusal is reject: mqtt-spool failures"),
         1);
-    assert_int_equal(fakes_logged("takes others"), 0);
+    assert_int_equal(fakes_logged("has accepted others"), 0);
     assert_int_equal(fakes_logged("table rejected"), 0);
 }
 
