@@ -268,7 +268,7 @@ static bool is_audit_file(struct check *check)
             "database until then");
         return false;
     }
-    /* Between a rotation and the HUP it is missing, and for a second behind any other rename. */
+    /* Between a rotation and the HUP it is missing, and for a second after any rename. */
     if (check->running && audit_is_rotated(check->audit_file))
         return false;
     if (check->stats.exported_seq > 0)

@@ -135,6 +135,7 @@ static void sound_lines_are_sound(void **state)
                   "          rejected             1\n"
                   "          dropped              0\n"
                   "          damaged              0\n"
+                  "seals     none: what was changed later would not show (audit.seal)\n"
                   "database  not compared (--directory or -c says where it is)\n"
                   "verdict   sound: no line is missing and no message has two outcomes\n");
 }
