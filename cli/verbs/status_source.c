@@ -69,9 +69,9 @@ static void load_status_file(struct status_source *status)
     if (!text)
         return;
     root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(root)) {
+    if (!json_is_integer(json_object_get(root, "pid"))) { /* each version writes it */
         cli_error("%s is no status: %s; looking into the spool instead", cli_status_file(),
-                  error.text);
+                  root ? "it is not the object of a daemon" : error.text);
         json_decref(root);
         return;
     }

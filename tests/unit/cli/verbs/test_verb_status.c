@@ -204,6 +204,9 @@ static void a_status_file_that_is_no_object_is_reported(void **state)
     write_status("{\"pid\":1,\"pid\":2}");
     assert_int_equal(TOOL_RUN(&tool, cli_status, "status"), EX_OK);
     assert_contains(tool.err, "is no status: duplicate object key");
+    write_status("{\"a\":1}");
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status"), EX_OK);
+    assert_contains(tool.err, "is no status: it is not the object of a daemon");
 }
 
 static void a_fifo_in_place_of_the_status_file_is_not_waited_for(void **state)
