@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/verbs/status_member.h"
 #include "store/spool.h"
 
 #define PREFIX "mqtt_spool_"
@@ -78,11 +79,6 @@ static const char *count_of(uint64_t count, char text[static VALUE_MAX])
     return text;
 }
 
-static const json_t *member_of(const json_t *root, const char *part, const char *name)
-{
-    return json_object_get(part ? json_object_get(root, part) : root, name);
-}
-
 static uint64_t number_of(const json_t *root, const char *name)
 {
     json_int_t number = json_integer_value(json_object_get(root, name));
@@ -92,7 +88,7 @@ static uint64_t number_of(const json_t *root, const char *name)
 
 static const char *text_of(const json_t *root, const char *part, const char *name)
 {
-    const char *text = json_string_value(member_of(root, part, name));
+    const char *text = json_string_value(status_member(root, part, name));
 
     return text ? text : "";
 }
@@ -101,7 +97,7 @@ static const char *text_of(const json_t *root, const char *part, const char *nam
 static bool
 value_of(const struct metric *metric, const json_t *root, char text[static VALUE_MAX])
 {
-    const json_t *value = member_of(root, metric->part, metric->member);
+    const json_t *value = status_member(root, metric->part, metric->member);
     json_int_t number = json_integer_value(value);
     int64_t time_ms;
 

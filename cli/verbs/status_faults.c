@@ -16,9 +16,10 @@
 #include "base/attr.h"
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/verbs/status_member.h"
 #include "daemon/mqtt/packet.h"
 
-enum { CELL_MAX = 256, FAULT_MAX = 1024 };
+enum { CELL_MAX = STATUS_CELL_MAX, FAULT_MAX = 1024 };
 
 #define CERTIFICATE_SOON_MS (INT64_C(7) * 24 * 3600 * 1000)
 
@@ -27,32 +28,6 @@ struct faults {
     void (*found)(void *userdata, const struct status_fault *fault);
     void *userdata;
 };
-
-static const json_t *fault_member(const json_t *root, const char *part, const char *name)
-{
-    return json_object_get(part ? json_object_get(root, part) : root, name);
-}
-
-static int64_t fault_number(const json_t *root, const char *part, const char *name)
-{
-    return json_integer_value(fault_member(root, part, name));
-}
-
-static const char *
-fault_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
-{
-    const char *value = json_string_value(fault_member(root, part, name));
-
-    return cli_printable(text, CELL_MAX, value ? value : "");
-}
-
-static const char *
-fault_size(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
-{
-    int64_t size = fault_number(root, part, name);
-
-    return cli_size(size > 0 ? (uint64_t)size : 0, text);
-}
 
 PRINTF_LIKE(4, 5)
 static void
@@ -84,14 +59,14 @@ static void add_disk(struct faults *faults, const char *effect)
     const json_t *root = faults->root;
     char detail[CELL_MAX], left[CELL_MAX], reserve[CELL_MAX];
 
-    if (*fault_cell(root, "spool", "disk_short", detail) != '\0')
+    if (*status_text(root, "spool", "disk_short", detail) != '\0')
         add_fault(faults, "intake", true, "%s: disk: %s -> %s", effect, detail,
                   disk_remedy(detail));
     else
         add_fault(faults, "intake", true,
                   "%s: disk: %s free, spool.disk_reserve is %s -> make room on the disk",
-                  effect, fault_size(root, "spool", "disk_free_bytes", left),
-                  fault_size(root, "spool", "disk_reserve_bytes", reserve));
+                  effect, status_size(root, "spool", "disk_free_bytes", left),
+                  status_size(root, "spool", "disk_reserve_bytes", reserve));
 }
 
 static void add_refusing(struct faults *faults, const char *why)
@@ -121,10 +96,10 @@ static void add_refusing(struct faults *faults, const char *why)
 static void add_full_lane(struct faults *faults, const json_t *lane)
 {
     char name[CELL_MAX], policy[CELL_MAX];
-    bool blocks = strcmp(fault_cell(lane, NULL, "when_full", policy), "block") == 0;
+    bool blocks = strcmp(status_text(lane, NULL, "when_full", policy), "block") == 0;
 
     add_fault(faults, "intake", true, "lane \"%s\" %s, it is full -> %s, or raise its limit",
-              fault_cell(lane, NULL, "name", name),
+              status_text(lane, NULL, "name", name),
               blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages",
               json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
                                                           : "bring the link back");
@@ -137,9 +112,9 @@ static void add_intake(struct faults *faults)
     const json_t *lane;
     size_t i;
 
-    if (*fault_cell(faults->root, "intake", "refusing", text) != '\0')
+    if (*status_text(faults->root, "intake", "refusing", text) != '\0')
         add_refusing(faults, text);
-    else if (*fault_cell(faults->root, "spool", "disk_short", text) != '\0')
+    else if (*status_text(faults->root, "spool", "disk_short", text) != '\0')
         add_disk(faults, "EACH NEW MESSAGE EVICTS OLD ONES");
     json_array_foreach(lanes, i, lane) {
         if (json_is_true(json_object_get(lane, "full")))
@@ -150,17 +125,17 @@ static void add_intake(struct faults *faults)
 static void add_audit(struct faults *faults)
 {
     const json_t *root = faults->root;
-    int64_t waiting = fault_number(root, "audit", "waiting");
-    int64_t most = fault_number(root, "audit", "max_waiting");
+    int64_t waiting = status_integer(root, "audit", "waiting");
+    int64_t most = status_integer(root, "audit", "max_waiting");
     char error[CELL_MAX];
 
-    if (json_is_false(fault_member(root, "audit", "healthy")))
+    if (json_is_false(status_member(root, "audit", "healthy")))
         add_fault(faults, "audit", true,
                   "NOT WRITTEN: %s; %" PRId64 " of at most %" PRId64
                   " record%s %s -> mqtt-spool status has the remedy",
-                  fault_cell(root, "audit", "error", error), waiting, most,
+                  status_text(root, "audit", "error", error), waiting, most,
                   cli_plural((uint64_t)most), cli_counted((uint64_t)waiting, "waits", "wait"));
-    if (json_is_false(fault_member(root, "ledger", "balanced")))
+    if (json_is_false(status_member(root, "ledger", "balanced")))
         add_fault(faults, "ledger", true,
                   "DOES NOT BALANCE -> keep a copy of the spool, then: mqtt-spool audit");
 }
@@ -169,17 +144,17 @@ static void add_link(struct faults *faults)
 {
     const json_t *root = faults->root;
     char text[CELL_MAX], reason[CELL_MAX];
-    int code = (int)fault_number(root, "link", "refused_code");
+    int code = (int)status_integer(root, "link", "refused_code");
 
-    if (json_is_true(fault_member(root, "link", "held")))
+    if (json_is_true(status_member(root, "link", "held")))
         add_fault(faults, "link", true, "NOTHING IS SENT until a commit has room");
-    if (strcmp(fault_cell(root, "link", "state", text), "refused") == 0)
+    if (strcmp(status_text(root, "link", "state", text), "refused") == 0)
         add_fault(faults, "link", true, "THE BROKER REFUSES EVERY MESSAGE: %s (code 0x%02X)",
                   cli_printable(reason, sizeof(reason), packet_reason_text(code)),
                   (unsigned)code);
-    if (json_is_true(fault_member(root, "link", "all_held")))
+    if (json_is_true(status_member(root, "link", "all_held")))
         add_fault(faults, "link", false, "HELD by an operator -> mqtt-spool release");
-    if (*fault_cell(root, "link", "presence_error", text) != '\0')
+    if (*status_text(root, "link", "presence_error", text) != '\0')
         add_fault(faults, "link", false,
                   "the broker refuses the message of uplink.presence: %s -> allow this client "
                   "id to publish to its topic",
@@ -193,21 +168,21 @@ static void add_held_lanes(struct faults *faults)
     const json_t *lane;
     size_t i;
 
-    if (json_is_true(fault_member(faults->root, "link", "all_held")))
+    if (json_is_true(status_member(faults->root, "link", "all_held")))
         return;
     json_array_foreach(lanes, i, lane) {
         if (json_is_true(json_object_get(lane, "held")))
             add_fault(faults, "held", false,
                       "lane \"%s\", by an operator -> mqtt-spool release --lane NAME",
-                      fault_cell(lane, NULL, "name", name));
+                      status_text(lane, NULL, "name", name));
     }
 }
 
 static void add_spool(struct faults *faults)
 {
     const json_t *root = faults->root;
-    int64_t files = fault_number(root, "spool", "damaged_files");
-    int64_t salvaged = fault_number(root, "salvage", "salvaged");
+    int64_t files = status_integer(root, "spool", "damaged_files");
+    int64_t salvaged = status_integer(root, "salvage", "salvaged");
     char time[CELL_MAX];
 
     if (files > 0)
@@ -215,14 +190,14 @@ static void add_spool(struct faults *faults)
                   "DAMAGED: %" PRId64 " database%s moved aside (spool.db.damaged-*) -> check "
                   "the disk, then mqtt-spool check",
                   files, cli_plural((uint64_t)files));
-    if (*fault_cell(root, "salvage", "time", time) != '\0')
+    if (*status_text(root, "salvage", "time", time) != '\0')
         add_fault(faults, "spool", false,
                   "SALVAGED at %s: %" PRId64 " message%s kept, %s%" PRId64 " damaged", time,
                   salvaged, cli_plural((uint64_t)salvaged),
-                  json_is_true(fault_member(root, "salvage", "damaged_unknown"))
+                  json_is_true(status_member(root, "salvage", "damaged_unknown"))
                       ? "HOW MANY THERE WERE IS UNKNOWN, "
                       : "",
-                  fault_number(root, "salvage", "damaged"));
+                  status_integer(root, "salvage", "damaged"));
 }
 
 /* While it is refused for that already, the line of the intake has it. */
@@ -231,20 +206,20 @@ static void add_reserve(struct faults *faults)
     const json_t *root = faults->root;
     char left[CELL_MAX], reserve[CELL_MAX], why[CELL_MAX];
 
-    if (fault_number(root, "spool", "disk_free_bytes") <
-            fault_number(root, "spool", "disk_reserve_bytes") &&
-        strcmp(fault_cell(root, "intake", "refusing", why), "disk") != 0)
+    if (status_integer(root, "spool", "disk_free_bytes") <
+            status_integer(root, "spool", "disk_reserve_bytes") &&
+        strcmp(status_text(root, "intake", "refusing", why), "disk") != 0)
         add_fault(faults, "disk", true, "%s free, below spool.disk_reserve (%s)",
-                  fault_size(root, "spool", "disk_free_bytes", left),
-                  fault_size(root, "spool", "disk_reserve_bytes", reserve));
+                  status_size(root, "spool", "disk_free_bytes", left),
+                  status_size(root, "spool", "disk_reserve_bytes", reserve));
 }
 
 bool status_certificate(const json_t *root,
                         char text[static STATUS_CERTIFICATE_MAX],
                         bool *ret_expired)
 {
-    const char *expires = json_string_value(fault_member(root, "link", "certificate_expires"));
-    const char *now = json_string_value(fault_member(root, NULL, "time"));
+    const char *expires = json_string_value(status_member(root, "link", "certificate_expires"));
+    const char *now = json_string_value(status_member(root, NULL, "time"));
     char span[CLOCK_SPAN_MAX], time[CLOCK_TEXT_MAX];
     int64_t expires_ms, now_ms;
 
@@ -273,9 +248,9 @@ static void add_certificate(struct faults *faults)
 static void add_refused(struct faults *faults)
 {
     const json_t *root = faults->root;
-    int64_t clients = fault_number(root, "producers", "clients_refused");
-    int64_t messages = fault_number(root, "producers", "messages_refused");
-    int64_t rejected = fault_number(root, "rejected", "messages");
+    int64_t clients = status_integer(root, "producers", "clients_refused");
+    int64_t messages = status_integer(root, "producers", "messages_refused");
+    int64_t rejected = status_integer(root, "rejected", "messages");
     char reason[CELL_MAX];
 
     if (rejected > 0)
@@ -285,7 +260,7 @@ static void add_refused(struct faults *faults)
     if (messages > 0)
         add_fault(faults, "refused", false, "%" PRId64 " message%s since the start%s%s",
                   messages, cli_plural((uint64_t)messages),
-                  *fault_cell(root, "producers", "refused_reason", reason) != '\0'
+                  *status_text(root, "producers", "refused_reason", reason) != '\0'
                       ? ", the newest: "
                       : "",
                   reason);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/verbs/status_faults.h"
+#include "cli/verbs/status_member.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
@@ -18,25 +19,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CELL_MAX 256
+#define CELL_MAX STATUS_CELL_MAX
 /* From this age on an object has its time on the page. */
 #define AS_OF_MS 3000
-
-static const json_t *member(const json_t *root, const char *part, const char *name)
-{
-    return json_object_get(part ? json_object_get(root, part) : root, name);
-}
-
-static json_int_t integer(const json_t *root, const char *part, const char *name)
-{
-    return json_integer_value(member(root, part, name));
-}
 
 /* Any member as text for a person; "-" where there is none. */
 static const char *
 cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
 {
-    const json_t *value = member(root, part, name);
+    const json_t *value = status_member(root, part, name);
 
     if (json_is_integer(value))
         (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
@@ -58,13 +49,13 @@ static const char *plural(const char *count)
 static const char *agree(
     const json_t *root, const char *part, const char *name, const char *one, const char *others)
 {
-    return cli_counted((uint64_t)integer(root, part, name), one, others);
+    return cli_counted((uint64_t)status_integer(root, part, name), one, others);
 }
 
 static const char *
 size_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
 {
-    const json_t *value = member(root, part, name);
+    const json_t *value = status_member(root, part, name);
 
     if (!json_is_integer(value) || json_integer_value(value) < 0)
         return cell(NULL, NULL, name, text);
@@ -78,7 +69,7 @@ static const char *span_cell(const json_t *root,
                              int64_t unit_ms,
                              char text[static CELL_MAX])
 {
-    const json_t *value = member(root, part, name);
+    const json_t *value = status_member(root, part, name);
 
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) > INT64_MAX / unit_ms)
@@ -91,7 +82,7 @@ static const char *span_cell(const json_t *root,
 static const char *
 forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
 {
-    const json_t *value = member(root, "forecast", name);
+    const json_t *value = status_member(root, "forecast", name);
 
     if (json_is_integer(value) && json_integer_value(value) == 0)
         return "now";
@@ -101,7 +92,7 @@ forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
 /* A daemon that answers has composed it just now; the file may be a status_interval old. */
 static void print_time(const json_t *root, int64_t now_ms)
 {
-    const char *text = json_string_value(member(root, NULL, "time"));
+    const char *text = json_string_value(status_member(root, NULL, "time"));
     char time[CELL_MAX], span[CLOCK_SPAN_MAX];
     int64_t written_ms, age_ms;
 
@@ -139,12 +130,12 @@ static void print_daemon(const struct status_page *page)
 
 static bool is_all_accepted(const json_t *root)
 {
-    const char *why = json_string_value(member(root, "intake", "refusing"));
+    const char *why = json_string_value(status_member(root, "intake", "refusing"));
     const json_t *lane;
     size_t i;
 
     json_array_foreach(json_object_get(root, "lanes"), i, lane) {
-        if (json_is_true(member(lane, NULL, "full")))
+        if (json_is_true(status_member(lane, NULL, "full")))
             return false;
     }
     return !why || *why == '\0';
@@ -152,7 +143,7 @@ static bool is_all_accepted(const json_t *root)
 
 static bool is_disk_short(const json_t *root)
 {
-    const char *detail = json_string_value(member(root, "spool", "disk_short"));
+    const char *detail = json_string_value(status_member(root, "spool", "disk_short"));
 
     return detail && *detail != '\0';
 }
@@ -162,8 +153,8 @@ static bool is_disk_short(const json_t *root)
 static const char *
 ago_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
 {
-    const char *then = json_string_value(member(root, part, name));
-    const char *now = json_string_value(member(root, NULL, "time"));
+    const char *then = json_string_value(status_member(root, part, name));
+    const char *now = json_string_value(status_member(root, NULL, "time"));
     char span[CLOCK_SPAN_MAX];
     int64_t then_ms, now_ms;
 
@@ -184,7 +175,7 @@ static void print_link_history(const json_t *root)
     printf("          connected %s time%s", connects, plural(connects));
     if (*ago_cell(root, "link", "acknowledged", when) != '\0')
         printf(", last acknowledgement%s", when);
-    else if (member(root, "link", "acknowledged"))
+    else if (status_member(root, "link", "acknowledged"))
         fputs(", no acknowledgement since the daemon's start", stdout);
     puts("");
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
@@ -227,7 +218,7 @@ static void print_link(const struct status_page *page)
     static const char by_operator[] =
         "          HELD BY AN OPERATOR: nothing is sent until mqtt-spool release";
     const json_t *root = page->root;
-    bool all_held = json_is_true(member(root, "link", "all_held"));
+    bool all_held = json_is_true(status_member(root, "link", "all_held"));
     char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX];
     bool online;
 
@@ -243,15 +234,15 @@ static void print_link(const struct status_page *page)
     print_link_history(root);
     print_link_lacks(root);
     print_certificate(root);
-    if (json_is_true(member(root, "link", "held")))
+    if (json_is_true(status_member(root, "link", "held")))
         puts(
             "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"
             "          Tried each second; the line intake says what is short");
     if (strcmp(state, "refused") == 0)
         printf("          THE BROKER REFUSES EVERY MESSAGE: %s (code 0x%02X)\n"
                "          messages are kept, a few are tried from time to time\n",
-               packet_reason_text((int)integer(root, "link", "refused_code")),
-               (unsigned)integer(root, "link", "refused_code"));
+               packet_reason_text((int)status_integer(root, "link", "refused_code")),
+               (unsigned)status_integer(root, "link", "refused_code"));
     else if (all_held || strcmp(state, "held") == 0)
         puts(by_operator);
     else if (!online)
@@ -270,7 +261,7 @@ amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_
     cell(amount, NULL, "messages", messages);
     size_cell(amount, NULL, "bytes", bytes);
     cell(lane, NULL, "max_messages", most);
-    if (integer(lane, NULL, "max_messages") > 0)
+    if (status_integer(lane, NULL, "max_messages") > 0)
         (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s message%s, %.40s of %.40s",
                        messages, most, plural(most), bytes,
                        size_cell(lane, NULL, "max_bytes", largest));
@@ -287,7 +278,7 @@ static void print_spool(const struct status_page *page)
     const json_t *only = json_array_size(lanes) == 1 ? json_array_get(lanes, 0) : NULL;
     char amount[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
         reserve[CELL_MAX];
-    json_int_t reserved = integer(root, "spool", "disk_reserve_bytes");
+    json_int_t reserved = status_integer(root, "spool", "disk_reserve_bytes");
 
     printf("spool     %s, oldest %s\n",
            amount_cell(json_object_get(root, "spool"), only, amount),
@@ -296,14 +287,14 @@ static void print_spool(const struct status_page *page)
         puts("          HELD by an operator");
     printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
            size_cell(root, "spool", "disk_free_bytes", free_space));
-    if (integer(root, "spool", "disk_free_bytes") < reserved)
+    if (status_integer(root, "spool", "disk_free_bytes") < reserved)
         printf(", below spool.disk_reserve (%s)",
                size_cell(root, "spool", "disk_reserve_bytes", reserve));
     puts("");
-    if (integer(root, "spool", "disk_free_bytes") < reserved && page->is_own &&
+    if (status_integer(root, "spool", "disk_free_bytes") < reserved && page->is_own &&
         is_all_accepted(root) && !is_disk_short(root))
         puts("          new messages go into free pages inside spool.db");
-    json_int_t damaged = integer(root, "spool", "damaged_files");
+    json_int_t damaged = status_integer(root, "spool", "damaged_files");
     if (damaged > 0)
         printf(
             "          DAMAGED: %" JSON_INTEGER_FORMAT
@@ -316,11 +307,11 @@ static void print_spool(const struct status_page *page)
 /* What was rejected has ended, and is no part of the spool. */
 static void print_rejected(const json_t *root)
 {
-    const json_t *last = member(root, "rejected", "last");
+    const json_t *last = status_member(root, "rejected", "last");
     const json_t *code = json_object_get(last, "code");
     char messages[CELL_MAX], bytes[CELL_MAX], time[CELL_MAX], topic[CELL_MAX], reason[CELL_MAX];
 
-    if (integer(root, "rejected", "messages") == 0)
+    if (status_integer(root, "rejected", "messages") == 0)
         return;
     printf("rejected  %s kept aside, %s, besides the spool: the broker did not take them\n",
            cell(root, "rejected", "messages", messages),
@@ -380,7 +371,8 @@ static void print_lanes(const json_t *root)
 static void print_full_lane(const char *head, const json_t *lane)
 {
     char name[CELL_MAX], amount[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
-    bool by_messages = integer(lane, NULL, "messages") >= integer(lane, NULL, "max_messages");
+    bool by_messages =
+        status_integer(lane, NULL, "messages") >= status_integer(lane, NULL, "max_messages");
     bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
 
     printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
@@ -417,7 +409,7 @@ static void print_disk_remedy(const char *detail)
 static void print_short_disk(const json_t *root, bool is_refused)
 {
     char detail[2 * CELL_MAX], free_space[CELL_MAX], reserve[CELL_MAX];
-    const char *words = json_string_value(member(root, "spool", "disk_short"));
+    const char *words = json_string_value(status_member(root, "spool", "disk_short"));
 
     (void)cli_printable(detail, sizeof(detail), words ? words : "");
     printf("intake    %s, too little disk space: ",
@@ -426,8 +418,8 @@ static void print_short_disk(const json_t *root, bool is_refused)
     size_cell(root, "spool", "disk_reserve_bytes", reserve);
     if (*detail != '\0' && !strstr(detail, "disk_reserve"))
         printf("\n          %s\n", detail);
-    else if (integer(root, "spool", "disk_free_bytes") <
-             integer(root, "spool", "disk_reserve_bytes"))
+    else if (status_integer(root, "spool", "disk_free_bytes") <
+             status_integer(root, "spool", "disk_reserve_bytes"))
         printf("%s free, spool.disk_reserve is %s\n", free_space, reserve);
     else
         printf("%s free, of which spool.disk_reserve keeps %s\n"
@@ -440,8 +432,9 @@ static void print_short_disk(const json_t *root, bool is_refused)
 static void print_refusing(const json_t *root, const char *why)
 {
     char first[CELL_MAX], second[CELL_MAX];
-    bool is_short = is_disk_short(root) || integer(root, "spool", "disk_free_bytes") <
-                                               integer(root, "spool", "disk_reserve_bytes");
+    bool is_short =
+        is_disk_short(root) || status_integer(root, "spool", "disk_free_bytes") <
+                                   status_integer(root, "spool", "disk_reserve_bytes");
 
     if (strcmp(why, "disk") == 0 && is_short)
         print_short_disk(root, true);
@@ -451,7 +444,8 @@ static void print_refusing(const json_t *root, const char *why)
                size_cell(root, "spool", "disk_free_bytes", first),
                size_cell(root, "spool", "disk_reserve_bytes", second));
     else if (strcmp(why, "audit_waiting") == 0 &&
-             integer(root, "audit", "waiting") < integer(root, "audit", "max_waiting"))
+             status_integer(root, "audit", "waiting") <
+                 status_integer(root, "audit", "max_waiting"))
         printf(
             "intake    NO MESSAGE IS ACCEPTED: records take %s of at most %s, and wait for the "
             "audit file\n"
@@ -480,8 +474,8 @@ static void print_refusing(const json_t *root, const char *why)
  * reason. */
 static void print_refused(const json_t *root, bool is_continued)
 {
-    json_int_t refused = integer(root, "producers", "messages_refused");
-    json_int_t clients = integer(root, "producers", "clients_refused");
+    json_int_t refused = status_integer(root, "producers", "messages_refused");
+    json_int_t clients = status_integer(root, "producers", "clients_refused");
     const char *verb = is_continued ? "" : refused == 1 ? " was" : " were";
     char reason[CELL_MAX], when[CELL_MAX];
 
@@ -518,7 +512,7 @@ static void print_intake(const json_t *root)
         head = "";
     }
     json_array_foreach(lanes, i, lane) {
-        if (!json_is_true(member(lane, NULL, "full")))
+        if (!json_is_true(status_member(lane, NULL, "full")))
             continue;
         print_full_lane(head, lane);
         head = "";
@@ -529,14 +523,14 @@ static void print_intake(const json_t *root)
 static void print_ledger(const json_t *root)
 {
     char text[CELL_MAX];
-    json_int_t accepted = integer(root, "ledger", "accepted");
-    json_int_t rest = integer(root, "ledger", "spooled");
+    json_int_t accepted = status_integer(root, "ledger", "accepted");
+    json_int_t rest = status_integer(root, "ledger", "spooled");
 
     printf("ledger    accepted  %12s\n", cell(root, "ledger", "accepted", text));
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         const char *name = spool_outcome_name((enum spool_outcome)i);
 
-        rest += integer(root, "ledger", name);
+        rest += status_integer(root, "ledger", name);
         printf("          %-9s %12s\n", name, cell(root, "ledger", name, text));
     }
     printf("          spooled   %12s\n", cell(root, "ledger", "spooled", text));
@@ -573,8 +567,8 @@ static void print_audit(const json_t *root)
 /* @rate: NULL: of a daemon of an earlier version. */
 static void print_rate_limits(const json_t *rate)
 {
-    json_int_t messages = integer(rate, NULL, "messages");
-    json_int_t bytes = integer(rate, NULL, "bytes");
+    json_int_t messages = status_integer(rate, NULL, "messages");
+    json_int_t bytes = status_integer(rate, NULL, "bytes");
     char text[CELL_MAX];
 
     if (messages > 0 || bytes > 0)
@@ -595,10 +589,10 @@ static void print_running_parts(const json_t *root)
            cell(root, "tokens", "peak", second));
     printf("rates     %s/s in, %s/s out", cell(root, "rates", "in", first),
            cell(root, "rates", "out", second));
-    print_rate_limits(member(root, "link", "rate"));
+    print_rate_limits(status_member(root, "link", "rate"));
     printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
            forecast_cell(root, "drained_s", second));
-    if (json_is_false(member(root, "audit", "healthy")))
+    if (json_is_false(status_member(root, "audit", "healthy")))
         print_audit(root);
 }
 

@@ -19,12 +19,13 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/verbs/status_faults.h"
+#include "cli/verbs/status_member.h"
 #include "store/spool.h"
 
 enum {
     LABEL = 10, /* columns */
     TEXT_MAX = 1024,
-    CELL_MAX = 256,
+    CELL_MAX = STATUS_CELL_MAX,
     LEVELS = 8,
     BAR = 10, /* columns of the fill of a lane */
     FAILURES = 4,
@@ -157,34 +158,6 @@ put_line(struct frame *frame, const char *label, const char *colour, const char 
     put_text(frame, LINE_CUT, label, colour, text);
 }
 
-/* ---- members ---- */
-
-static const json_t *member(const json_t *root, const char *part, const char *name)
-{
-    return json_object_get(part ? json_object_get(root, part) : root, name);
-}
-
-static int64_t integer(const json_t *root, const char *part, const char *name)
-{
-    return json_integer_value(member(root, part, name));
-}
-
-static const char *
-text_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
-{
-    const char *value = json_string_value(member(root, part, name));
-
-    return cli_printable(text, CELL_MAX, value ? value : "");
-}
-
-static const char *
-size_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
-{
-    int64_t size = integer(root, part, name);
-
-    return cli_size(size > 0 ? (uint64_t)size : 0, text);
-}
-
 static const char *span_of(int64_t ms, char text[static CELL_MAX])
 {
     clock_format_span(ms > 0 ? ms : 0, text);
@@ -195,8 +168,8 @@ static const char *span_of(int64_t ms, char text[static CELL_MAX])
 static bool
 ago_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
 {
-    const char *then = json_string_value(member(root, part, name));
-    const char *now = json_string_value(member(root, NULL, "time"));
+    const char *then = json_string_value(status_member(root, part, name));
+    const char *now = json_string_value(status_member(root, NULL, "time"));
     int64_t then_ms, now_ms;
 
     if (!then || !now || !clock_parse(then, &then_ms) || !clock_parse(now, &now_ms))
@@ -218,7 +191,7 @@ put_title(struct frame *frame, const char *colour, const char *text, const char 
     bool is_whole = text[cut_at(text, room)] == '\0';
     const char *shown = is_whole ? text : brief;
 
-    (void)text_cell(frame->page->root, NULL, "time", time);
+    (void)status_text(frame->page->root, NULL, "time", time);
     put_line(frame, "daemon", colour, "%.*s%s%s%.19s%s", (int)cut_at(shown, room), shown, quits,
              *time != '\0' ? "  " : "", time, *time != '\0' ? "Z" : "");
 }
@@ -226,7 +199,7 @@ put_title(struct frame *frame, const char *colour, const char *text, const char 
 /* The file of a daemon that does not answer may be old. */
 static void put_age(struct frame *frame)
 {
-    const char *text = json_string_value(member(frame->page->root, NULL, "time"));
+    const char *text = json_string_value(status_member(frame->page->root, NULL, "time"));
     char span[CELL_MAX];
     int64_t written_ms;
 
@@ -246,8 +219,8 @@ static void put_head(struct frame *frame)
     } else if (!frame->page->is_own) {
         put_title(frame, YELLOW, "runs, its status cannot be read", "runs, status unread");
     } else {
-        (void)text_cell(root, NULL, "version", version);
-        (void)span_of(integer(root, NULL, "uptime_ms"), uptime);
+        (void)status_text(root, NULL, "version", version);
+        (void)span_of(status_integer(root, NULL, "uptime_ms"), uptime);
         (void)snprintf(text, sizeof(text), "mqtt-spoold %s, for %s", version, uptime);
         (void)snprintf(brief, sizeof(brief), "%s, for %s", version, uptime);
         put_title(frame, PLAIN, text, brief);
@@ -270,8 +243,8 @@ static void put_link(struct frame *frame)
     char state[CELL_MAX], broker[CELL_MAX], ago[CELL_MAX];
     bool is_long = ago_cell(root, "link", "since", ago);
 
-    (void)text_cell(root, "link", "state", state);
-    (void)text_cell(root, "link", "broker", broker);
+    (void)status_text(root, "link", "state", state);
+    (void)status_text(root, "link", "broker", broker);
     put_line(frame, "link", colour_of_state(state), "%s%s%s%s%s", state, is_long ? " for " : "",
              is_long ? ago : "", *broker != '\0' ? "  " : "", broker);
 }
@@ -288,12 +261,12 @@ static void put_last_error(struct frame *frame)
     char error[CELL_MAX], ago[CELL_MAX], text[TEXT_MAX];
     bool has_time = ago_cell(root, "link", "last_error_time", ago);
 
-    if (*text_cell(root, "link", "last_error", error) == '\0')
+    if (*status_text(root, "link", "last_error", error) == '\0')
         return;
     (void)snprintf(text, sizeof(text), "last error%s%s%s: %s", has_time ? " " : "",
                    has_time ? ago : "", has_time ? " ago" : "", error);
     put_text(frame, LINE_WRAPPED, "", YELLOW, text);
-    if (*text_cell(root, "link", "remedy", error) != '\0') {
+    if (*status_text(root, "link", "remedy", error) != '\0') {
         (void)snprintf(text, sizeof(text), "-> %s", error);
         put_text(frame, LINE_WRAPPED, "", PLAIN, text);
     }
@@ -340,15 +313,15 @@ static void set_forecast(const json_t *after_s, char text[static CELL_MAX])
 static void put_forecast(struct frame *frame)
 {
     const json_t *root = frame->page->root;
-    const json_t *full = member(root, "forecast", "full_s");
-    const json_t *drained = member(root, "forecast", "drained_s");
+    const json_t *full = status_member(root, "forecast", "full_s");
+    const json_t *drained = status_member(root, "forecast", "drained_s");
     char full_in[CELL_MAX] = "not at these rates", drained_in[CELL_MAX] = "not at these rates";
 
     if (!frame->page->is_own)
         return;
     set_forecast(full, full_in);
     set_forecast(drained, drained_in);
-    if (integer(root, "spool", "messages") == 0)
+    if (status_integer(root, "spool", "messages") == 0)
         put_line(frame, "forecast", GREEN, "nothing waits; full: %s", full_in);
     else
         put_line(frame, "forecast", PLAIN, "drained: %s; full: %s", drained_in, full_in);
@@ -357,27 +330,27 @@ static void put_forecast(struct frame *frame)
 static void put_backlog(struct frame *frame)
 {
     const json_t *root = frame->page->root;
-    int64_t messages = integer(root, "spool", "messages");
+    int64_t messages = status_integer(root, "spool", "messages");
     char bytes[CELL_MAX], oldest[CELL_MAX], used[CELL_MAX], left[CELL_MAX];
 
     put_line(frame, "backlog", PLAIN,
              "%" PRId64 " message%s, %s, oldest %s, %" PRId64 " in flight", messages,
-             cli_plural((uint64_t)messages), size_cell(root, "spool", "bytes", bytes),
-             span_of(integer(root, "spool", "oldest_age_ms"), oldest),
-             integer(root, "tokens", "in_flight"));
+             cli_plural((uint64_t)messages), status_size(root, "spool", "bytes", bytes),
+             span_of(status_integer(root, "spool", "oldest_age_ms"), oldest),
+             status_integer(root, "tokens", "in_flight"));
     put_history(frame);
     if (frame->page->is_own)
         put_line(frame, "rates", PLAIN, "%.1f in, %.1f out per second",
-                 json_number_value(member(root, "rates", "in")),
-                 json_number_value(member(root, "rates", "out")));
+                 json_number_value(status_member(root, "rates", "in")),
+                 json_number_value(status_member(root, "rates", "out")));
     put_forecast(frame);
     put_line(frame, "disk",
-             integer(root, "spool", "disk_free_bytes") <
-                     integer(root, "spool", "disk_reserve_bytes")
+             status_integer(root, "spool", "disk_free_bytes") <
+                     status_integer(root, "spool", "disk_reserve_bytes")
                  ? RED
                  : PLAIN,
-             "%s, %s free", size_cell(root, "spool", "disk_bytes", used),
-             size_cell(root, "spool", "disk_free_bytes", left));
+             "%s, %s free", status_size(root, "spool", "disk_bytes", used),
+             status_size(root, "spool", "disk_free_bytes", left));
 }
 
 /* The fuller of its two limits; negative: not known. */
@@ -388,8 +361,9 @@ static double fill_of(const json_t *lane)
     double most = -1;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        int64_t limit = integer(lane, NULL, names[i][1]);
-        double part = limit > 0 ? (double)integer(lane, NULL, names[i][0]) / (double)limit : -1;
+        int64_t limit = status_integer(lane, NULL, names[i][1]);
+        double part =
+            limit > 0 ? (double)status_integer(lane, NULL, names[i][0]) / (double)limit : -1;
 
         most = part > most ? part : most;
     }
@@ -399,21 +373,22 @@ static double fill_of(const json_t *lane)
 static void put_lane(struct frame *frame, const char *label, const json_t *lane)
 {
     double fill = fill_of(lane);
-    bool is_full = json_is_true(member(lane, NULL, "full"));
+    bool is_full = json_is_true(status_member(lane, NULL, "full"));
     char name[CELL_MAX], bytes[CELL_MAX], oldest[CELL_MAX], bar[BAR + 1] = "          ";
 
     for (int i = 0; i < BAR && fill * (double)BAR > i; i++)
         bar[i] = '#';
-    (void)text_cell(lane, NULL, "name", name);
+    (void)status_text(lane, NULL, "name", name);
     put_line(frame, label,
              is_full || fill >= 1 ? RED
              : fill > 0.8         ? YELLOW
                                   : PLAIN,
              "%-12.64s [%s] %3.0f %% %8" PRId64 " %10s %8s%s%s", name, bar,
-             fill > 0 ? fill * 100 : 0, integer(lane, NULL, "messages"),
-             size_cell(lane, NULL, "bytes", bytes),
-             span_of(integer(lane, NULL, "oldest_age_ms"), oldest), is_full ? " FULL" : "",
-             json_is_true(member(lane, NULL, "held")) ? " HELD" : "");
+             fill > 0 ? fill * 100 : 0, status_integer(lane, NULL, "messages"),
+             status_size(lane, NULL, "bytes", bytes),
+             span_of(status_integer(lane, NULL, "oldest_age_ms"), oldest),
+             is_full ? " FULL" : "",
+             json_is_true(status_member(lane, NULL, "held")) ? " HELD" : "");
 }
 
 /* As many as leave room for the failures. */
@@ -444,7 +419,7 @@ static void put_ledger(struct frame *frame)
 
     for (int i = SPOOL_DELIVERED + 1; i < SPOOL_OUTCOMES; i++) {
         const char *name = spool_outcome_name((enum spool_outcome)i);
-        int64_t count = integer(root, "ledger", name);
+        int64_t count = status_integer(root, "ledger", name);
 
         failed += count;
         if (count > 0)
@@ -452,7 +427,8 @@ static void put_ledger(struct frame *frame)
                                      size > 0 ? ", " : "", count, name);
     }
     put_line(frame, "ended", PLAIN, "%" PRId64 " delivered of %" PRId64 " accepted",
-             integer(root, "ledger", "delivered"), integer(root, "ledger", "accepted"));
+             status_integer(root, "ledger", "delivered"),
+             status_integer(root, "ledger", "accepted"));
     put_line(frame, "failed", failed > 0 ? YELLOW : PLAIN, "%s", text);
 }
 

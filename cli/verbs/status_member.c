@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status_member.c - members of the status object, as the pages of the tool read them
+ */
+#include "cli/verbs/status_member.h"
+
+#include "cli/cli.h"
+
+#include <stdint.h>
+
+const json_t *status_member(const json_t *root, const char *part, const char *name)
+{
+    return json_object_get(part ? json_object_get(root, part) : root, name);
+}
+
+int64_t status_integer(const json_t *root, const char *part, const char *name)
+{
+    return json_integer_value(status_member(root, part, name));
+}
+
+const char *status_text(const json_t *root,
+                        const char *part,
+                        const char *name,
+                        char text[static STATUS_CELL_MAX])
+{
+    const char *value = json_string_value(status_member(root, part, name));
+
+    return cli_printable(text, STATUS_CELL_MAX, value ? value : "");
+}
+
+const char *status_size(const json_t *root,
+                        const char *part,
+                        const char *name,
+                        char text[static STATUS_CELL_MAX])
+{
+    int64_t size = status_integer(root, part, name);
+
+    return cli_size(size > 0 ? (uint64_t)size : 0, text);
+}

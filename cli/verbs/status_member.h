@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status_member.h - members of the status object, as the pages of the tool read them
+ *
+ * @part: a member of @root that holds the wanted one; NULL: @root itself. What is not there
+ * is 0 or "". Thread: the tool has one.
+ */
+#ifndef MQTT_SPOOLD_CLI_VERBS_STATUS_MEMBER_H
+#define MQTT_SPOOLD_CLI_VERBS_STATUS_MEMBER_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#define STATUS_CELL_MAX 256
+
+/* Borrowed; NULL: there is none. */
+const json_t *status_member(const json_t *root, const char *part, const char *name);
+int64_t status_integer(const json_t *root, const char *part, const char *name);
+/* For a terminal, in the visible form of text.h. Returns @text. */
+const char *status_text(const json_t *root,
+                        const char *part,
+                        const char *name,
+                        char text[static STATUS_CELL_MAX]);
+/* A number of bytes, for people: "3.4 MiB". Returns @text. */
+const char *status_size(const json_t *root,
+                        const char *part,
+                        const char *name,
+                        char text[static STATUS_CELL_MAX]);
+
+#endif
