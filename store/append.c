@@ -7,8 +7,8 @@
  * the batch is lost.
  */
 #include "store/plan.h"
+#include "store/row.h"
 #include "store/spool-private.h"
-#include "store/sum.h"
 
 #include <assert.h>
 
@@ -35,23 +35,6 @@ static int check_room(struct spool *spool,
     if (!spool_has_room(spool, message->lane, charge))
         return spool_fail(spool, SPOOL_E_FULL, "the limit of the lane is reached");
     return room_for(spool, &spool->lanes.all[message->lane], now, charge);
-}
-
-static uint32_t sum_of_message(const struct spool_message *message, int64_t key, int64_t flags)
-{
-    const struct sum_facts facts = {
-        .key = key,
-        .accepted = message->accepted_ms,
-        .uid = message->uid,
-        .flags = flags,
-        .number = message->number,
-        .client = message->client,
-        .topic = message->topic,
-        .properties = message->properties,
-        .ref = message->ref,
-        .payload = message->payload,
-    };
-    return sum_of(&facts);
 }
 
 static void bind_facts(struct stmt *stmt,
@@ -95,7 +78,7 @@ static void bind_message(struct stmt *stmt,
     } else
         stmt_keep_null(stmt, numbers, MESSAGE_REF);
     stmt_bind_blob(stmt, 1 + MESSAGE_PAYLOAD, message->payload);
-    stmt_bind_int(stmt, 1 + MESSAGE_SUM, sum_of_message(message, entry->key, flags));
+    stmt_bind_int(stmt, 1 + MESSAGE_SUM, row_sum(message, entry->key, message->uid, flags));
 }
 
 /* What waits long is better in a table that has room for all of it. */

@@ -24,16 +24,8 @@ static struct view optional_bytes(const struct stmt *stmt, int column)
     return stmt_is_null(stmt, column) ? view_of(NULL, 0) : stmt_bytes(stmt, column);
 }
 
-static bool row_is_sound(const struct stmt *stmt,
-                         int sum_column,
-                         int64_t key,
-                         int64_t uid,
-                         int64_t flags,
-                         const struct spool_message *message)
+uint32_t row_sum(const struct spool_message *message, int64_t key, int64_t uid, int64_t flags)
 {
-    int64_t sum = stmt_int(stmt, sum_column);
-    if (sum == 0 && stmt_is_null(stmt, sum_column))
-        return true;
     const struct sum_facts facts = {
         .key = key,
         .accepted = message->accepted_ms,
@@ -46,7 +38,20 @@ static bool row_is_sound(const struct stmt *stmt,
         .ref = message->ref,
         .payload = message->payload,
     };
-    return sum == (int64_t)sum_of(&facts);
+    return sum_of(&facts);
+}
+
+static bool row_is_sound(const struct stmt *stmt,
+                         int sum_column,
+                         int64_t key,
+                         int64_t uid,
+                         int64_t flags,
+                         const struct spool_message *message)
+{
+    int64_t sum = stmt_int(stmt, sum_column);
+    if (sum == 0 && stmt_is_null(stmt, sum_column))
+        return true;
+    return sum == (int64_t)row_sum(message, key, uid, flags);
 }
 
 /* Nearly all columns once: SQLite decodes a value at each call. */

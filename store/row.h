@@ -15,6 +15,8 @@
 #include "store/spool.h"
 #include "store/stmt.h"
 
+/* The checksum that the row of @message has. @uid, @flags: as they are stored. */
+uint32_t row_sum(const struct spool_message *message, int64_t key, int64_t uid, int64_t flags);
 /* @ret: borrows from the row; without attempts. @clock_ms: what is left of the expiry is
  * counted from it. Return: is it what was stored? Messages of the first schema carry no sum. */
 MUST_CHECK bool row_read(const struct spool *spool,

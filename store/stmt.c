@@ -210,26 +210,10 @@ static const char *const table_sql[TABLE_STMT_COUNT] = {
     [TABLE_EMPTY] = "DELETE FROM %s", /* without WHERE: no leaf is written */
 };
 
-/* A reader may find an earlier schema. */
-static bool is_for_reader(int id, int version)
+/* Those are of no use to a reader. */
+static bool is_of_writer(int id)
 {
     switch (id) {
-    case STMT_KEPT:
-    case STMT_KEPT_NEWEST:
-        return version >= 4;
-    case STMT_LANES_OF_9:
-    case STMT_OLDEST_OF_ALL:
-    case STMT_SELECT:
-    case STMT_KEPT_SELECT:
-    case STMT_KEPT_FETCH:
-    case STMT_KEPT_HEAD:
-        return version >= 9;
-    case STMT_HOLDS:
-        return version >= 10;
-    case STMT_REQUEUED:
-        return version >= 11;
-    case STMT_LANES_OF_12:
-        return version >= 12;
     case STMT_KEPT_TAKE:
     case STMT_REQUEUED_ROWS:
     case STMT_REQUEUED_ADD:
@@ -268,9 +252,34 @@ static bool is_for_reader(int id, int version)
     case STMT_OUTBOX_READ:
     case STMT_OUTBOX_DROP:
     case STMT_OUTBOX_DROP_OLDEST:
-        return false;
-    default:
         return true;
+    default:
+        return false;
+    }
+}
+
+/* A reader may find an earlier schema. */
+static bool is_for_reader(int id, int version)
+{
+    switch (id) {
+    case STMT_KEPT:
+    case STMT_KEPT_NEWEST:
+        return version >= 4;
+    case STMT_LANES_OF_9:
+    case STMT_OLDEST_OF_ALL:
+    case STMT_SELECT:
+    case STMT_KEPT_SELECT:
+    case STMT_KEPT_FETCH:
+    case STMT_KEPT_HEAD:
+        return version >= 9;
+    case STMT_HOLDS:
+        return version >= 10;
+    case STMT_REQUEUED:
+        return version >= 11;
+    case STMT_LANES_OF_12:
+        return version >= 12;
+    default:
+        return !is_of_writer(id);
     }
 }
 
