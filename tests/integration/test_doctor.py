@@ -67,6 +67,12 @@ def doctor_until(accept, run, what):
     return last[0]
 
 
+def doctor_answered(gateway, findings):
+    """With more than @findings in the step of the daemon: it has answered."""
+    return doctor_until(lambda seen: len(seen.results("daemon")) > findings, lambda: doctor(gateway),
+                        "an answer of the daemon")
+
+
 def need_root():
     if os.geteuid() != 0:
         skip("needs root")
@@ -185,8 +191,7 @@ def a_daemon_that_does_not_run_or_hangs_is_reported():
 def a_link_that_is_down_is_reported_with_the_reason_of_the_daemon():
     gateway = Gateway().start()
     wait_for(lambda: "refused" in (gateway.status()["link"]["last_error"] or ""), 60, "the reason")
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
-                        "an answer of the daemon")
+    seen = doctor_answered(gateway, 2)
     seen.finds("warning", "daemon", "its link is", "refused")
     gateway.stop()
 
@@ -197,8 +202,7 @@ def a_lane_that_is_full_and_refuses_is_a_failure():
     with gateway.client(5) as client:
         equal(client.publish_wait("plant/t", b"x").reason, 0)
         wait_for(lambda: client.publish_wait("plant/t", b"x").reason == 0x97, 20, "a refusal")
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(gateway),
-                        "an answer of the daemon")
+    seen = doctor_answered(gateway, 3)
     equal(seen.code, FAILED)
     seen.finds("failed", "daemon", "lane default is full and refuses", "1 of 1 message,",
                "retention.max_messages")
@@ -212,8 +216,7 @@ def an_audit_file_that_is_not_written_is_a_failure_whatever_its_rights():
     gateway = Gateway().start()
     second = Gateway(audit={"file": gateway.audit}).start()
     wait_for(lambda: second.status()["audit"]["healthy"] is False, 30, "its audit file refused")
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(second),
-                        "an answer of the daemon")
+    seen = doctor_answered(second, 3)
     equal(seen.code, FAILED)
     seen.finds("failed", "daemon", "audit file is not written", "another process",
                "name another one")
@@ -230,8 +233,7 @@ def a_broker_that_refuses_all_messages_is_reported_with_the_remedy_of_the_daemon
     with gateway.client(5) as client:
         equal(client.publish_wait("plant/t", b"x").reason, 0)
     wait_for(lambda: gateway.status()["link"]["remedy"], 60, "the refusal")
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
-                        "an answer of the daemon")
+    seen = doctor_answered(gateway, 2)
     seen.finds("warning", "daemon", "its link is", "last error: ")
     gateway.stop()
 
@@ -241,8 +243,7 @@ def what_an_operator_holds_is_reported_with_release():
     gateway = Gateway(Mosquitto().start().url, **PATIENT).start()
     gateway.wait_link()
     equal(gateway.tool("hold").returncode, 0, "hold")
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 3, lambda: doctor(gateway),
-                        "an answer of the daemon")
+    seen = doctor_answered(gateway, 3)
     seen.finds("warning", "daemon", "an operator holds all lanes", "mqtt-spool release")
     gateway.stop()
 
@@ -251,15 +252,13 @@ def what_an_operator_holds_is_reported_with_release():
 def the_step_disk_space_agrees_with_what_the_daemon_reports():
     gateway = Gateway(retention={"when_full": "refuse"}).start()
     gateway.configure(spool={"disk_reserve": all_of_the_disk()})
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
-                        "an answer of the daemon")
+    seen = doctor_answered(gateway, 2)
     seen.finds("warning", "disk space", "go into free pages inside spool.db")
     gateway.hup()
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20,
                  "a refusal")
-    seen = doctor_until(lambda seen: len(seen.results("daemon")) > 2, lambda: doctor(gateway),
-                        "an answer of the daemon")
+    seen = doctor_answered(gateway, 2)
     seen.finds("failed", "daemon", "new messages are refused: too little disk space")
     seen.finds("failed", "disk space", "are refused, or evict old ones")
     gateway.stop()
