@@ -384,9 +384,37 @@ static int begin_alone(struct forward *forward,
     return next_alone(forward, now, message);
 }
 
-/* When the message may be sent, because the broker does not answer ones like it; 0: now. */
-static int64_t hold_until(const struct forward *forward, const struct spool_message *message)
+/* Return: is there another broker that may take it? It is asked then. */
+static bool offer_elsewhere(struct forward *forward, const struct others_refusal *refusal)
 {
+    const struct forward_brokers *brokers = &forward->brokers;
+    unsigned other =
+        others_next(forward->uplink, brokers->all, brokers->count, brokers->current, refusal);
+
+    if (other == OTHERS_NONE)
+        return false;
+    uplink_want_other(forward->uplink, other);
+    return true;
+}
+
+/* Does it wait, because this broker closes at it (see condemn()), for one that may not? */
+static bool waits_for_another(struct forward *forward, uint64_t id)
+{
+    const uint32_t here = others_mark(forward->brokers.current, true);
+    const struct others_refusal refusal = {
+        .marks = spool_mark_refused(forward->spool, id, 0),
+        .is_permanent = true,
+    };
+
+    return (refusal.marks & here) == here && offer_elsewhere(forward, &refusal);
+}
+
+/* When the message may be sent, because the broker closes at it, or does not answer ones like
+ * it; 0: now. */
+static int64_t hold_until(struct forward *forward, const struct spool_message *message)
+{
+    if (message->closings > 0 && waits_for_another(forward, message->id))
+        return forward->turn->now.boot_ms + OTHERS_AGAIN_MS;
     if (forward->silence.count == 0)
         return 0;
     return silence_hold_until(&forward->silence, shape_tag(forward->shape, message),
@@ -660,13 +688,8 @@ static bool is_wanted_elsewhere(struct forward *forward,
                                     others_mark(brokers->current, is_permanent)),
         .is_permanent = is_permanent,
     };
-    unsigned other =
-        others_next(forward->uplink, brokers->all, brokers->count, brokers->current, &refusal);
 
-    if (other == OTHERS_NONE)
-        return false;
-    uplink_want_other(forward->uplink, other);
-    return true;
+    return offer_elsewhere(forward, &refusal);
 }
 
 /* How many refusals of a message make it wait for another broker, too. */
@@ -803,6 +826,27 @@ static void log_suspected(uint64_t id, unsigned closings)
                 id, closings);
 }
 
+/* Of several brokers each has to close at it, as each has to refuse what is refused. Not if the
+ * process died at it. Return: does it wait for another one? */
+static bool keep_for_another(struct forward *forward, uint64_t id)
+{
+    if (forward->poison.is_certain)
+        return false;
+    bool was_kept = waits_for_another(forward, id); /* the link changed meanwhile */
+    if (!was_kept)
+        (void)spool_mark_refused(forward->spool, id,
+                                 others_mark(forward->brokers.current, true));
+    if (!was_kept && !waits_for_another(forward, id))
+        return false;
+    hand_back(forward, id, forward->turn->now.boot_ms + OTHERS_AGAIN_MS);
+    if (!was_kept)
+        log_warning("message_poison id=%" PRIu64 " outcome=kept remedy=\"the broker closes "
+                    "the connection at this message and takes others: it waits for another "
+                    "broker of uplink.brokers, and is rejected if each closes at it\"",
+                    id);
+    return true;
+}
+
 /* It waits, so it is handed out once more to be ended. */
 static int condemn(struct forward *forward)
 {
@@ -813,16 +857,19 @@ static int condemn(struct forward *forward)
 
     if (r > 0) /* it has ended otherwise */
         return 0;
-    if (r == 0)
-        r = reject_unsent(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
-    if (r != 0)
+    if (r < 0)
         return r;
     uplink_excuse_broker(forward->uplink);
+    if (keep_for_another(forward, id))
+        return 0;
+    r = reject_unsent(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
+    if (r != 0)
+        return r;
     log_warning("message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
                 "the connection at this message and takes others: mqtt-spool failures shows "
                 "it; docs/brokers.md says what brokers do not take\"",
                 id);
-    return r;
+    return 0;
 }
 
 static int apply_poison(struct forward *forward, enum poison_verdict verdict)

@@ -16,7 +16,9 @@
 enum {
     OTHERS_NONE = UINT32_MAX,
     /* A message that is refused for now waits for another broker from this refusal on. */
-    OTHERS_PATIENCE = 3
+    OTHERS_PATIENCE = 3,
+    /* What waits for another broker is looked at again: that one may be away for too long. */
+    OTHERS_AGAIN_MS = 60 * 1000
 };
 
 /* One refusal of a message. */

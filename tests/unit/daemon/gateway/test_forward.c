@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -679,6 +680,90 @@ static void a_message_at_which_the_broker_closes_alone_is_poison(void **state)
     assert_int_equal(fakes_logged("message_poison id=2 "), 1);
     assert_int_equal(fakes.excuses, 1);
     assert_true(fakes.link.in_flight > 10); /* all others */
+}
+
+/* Until the broker has closed at it often enough to condemn it. */
+static void condemn_here(struct gateway *gateway, uint64_t id)
+{
+    while (gateway->forward.poison.step != POISON_NONE) {
+        (void)answer_others(gateway, id);
+        if (gateway->forward.poison.step == POISON_NONE)
+            return;
+        fakes_close_at(id, -1);
+        fakes_edge();
+    }
+}
+
+/* What is in flight of @count messages is sent again there. */
+static void leave_for(unsigned broker, unsigned count)
+{
+    for (uint64_t id = 1; id <= count; id++)
+        fakes_answer(id, UPLINK_UNKNOWN, -1);
+    connect_to(broker);
+}
+
+static bool was_sent(uint64_t id)
+{
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "send-%" PRIu64 " ", id);
+    return strstr(take_sends(), name) != NULL;
+}
+
+static void a_message_is_poison_only_if_each_broker_closes_at_it(void **state)
+{
+    struct gateway *gateway = open_with(60);
+
+    (void)state;
+    fakes.can_others_take = true;
+    close_at(2, POISON_CLOSINGS, 60);
+    condemn_here(gateway, 2);
+    expect_ended(SPOOL_REJECTED, 0);
+    assert_int_equal(fakes.wanted, 1);
+    assert_int_equal(fakes_logged("message_poison id=2 outcome=kept "), 1);
+    (void)take_sends();
+    spool_release_returned(gateway->spool);
+    fakes_edge();
+    assert_false(was_sent(2)); /* not to this one */
+    leave_for(1, 60);
+    assert_int_equal(gateway->forward.poison.suspect_id, 2); /* by what the first did */
+    condemn_here(gateway, 2);
+    expect_ended(SPOOL_REJECTED, 1);
+    assert_int_equal(reason_of(gateway, 2), SPOOL_REASON_POISON);
+    assert_int_equal(fakes_logged("message_poison id=2 outcome=rejected "), 1);
+}
+
+static void a_message_at_which_one_broker_closes_is_delivered_by_another(void **state)
+{
+    struct gateway *gateway = open_with(60);
+
+    (void)state;
+    fakes.can_others_take = true;
+    close_at(2, POISON_CLOSINGS, 60);
+    condemn_here(gateway, 2);
+    leave_for(1, 60);
+    (void)answer_others(gateway, 2);
+    fakes_answer(2, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    expect_ended(SPOOL_REJECTED, 0);
+}
+
+static void poison_does_not_wait_for_a_broker_that_cannot_be_reached(void **state)
+{
+    struct gateway *gateway = open_with(60);
+
+    (void)state;
+    fakes.can_others_take = true;
+    close_at(2, POISON_CLOSINGS, 60);
+    condemn_here(gateway, 2);
+    expect_ended(SPOOL_REJECTED, 0);
+    fakes.can_others_take = false;
+    fakes_pass_time(OTHERS_AGAIN_MS + 1000);
+    fakes_edge();
+    leave_for(0, 60);
+    condemn_here(gateway, 2); /* suspected again */
+    expect_ended(SPOOL_REJECTED, 1);
 }
 
 static void a_broker_that_closes_at_others_too_condemns_nothing(void **state)
@@ -1409,6 +1494,9 @@ int main(void)
         FAKES_TEST(a_refused_link_resumes_if_the_operator_chooses_reject),
         FAKES_TEST(an_acceptance_between_them_ends_a_row_of_refusals),
         FAKES_TEST(a_message_at_which_the_broker_closes_alone_is_poison),
+        FAKES_TEST(a_message_is_poison_only_if_each_broker_closes_at_it),
+        FAKES_TEST(a_message_at_which_one_broker_closes_is_delivered_by_another),
+        FAKES_TEST(poison_does_not_wait_for_a_broker_that_cannot_be_reached),
         FAKES_TEST(an_outage_between_two_answers_is_no_proof),
         FAKES_TEST(a_burst_is_over_after_a_while),
         cmocka_unit_test(a_burst_is_over_after_many_answers),
