@@ -34,29 +34,32 @@ as_root() {
 # The mosquitto package starts a broker on port 1883 when it is installed. Only its program is
 # needed here, so services are prevented from starting meanwhile, and that one from being enabled.
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d made_policy=no status=0
+    local policy=/usr/sbin/policy-rc.d made_policy=no status=0 log="$root/build/packages.log"
 
+    mkdir -p "$root/build"
     if [[ " $* " == *" mosquitto "* && ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
         made_policy=yes
+        say "mosquitto is installed as a program: no system broker is started or enabled."
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update || true
+    printf 'Installing '
+    # One package source that cannot be reached now may not be needed.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >"$log" 2>&1 || true
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq install -y --no-install-recommends "$@" || status=$?
+        apt-get -qq install -y --no-install-recommends "$@" >>"$log" 2>&1 || status=$?
     if [[ $made_policy == yes ]]; then
         as_root rm -f "$policy"
         if command -v systemctl >/dev/null; then
             as_root systemctl disable mosquitto.service >/dev/null 2>&1 || true
         fi
-        say "mosquitto was installed as a program; no system broker was started or enabled."
     fi
     return "$status"
 }
 
 # need_packages NAME...: installs those that are missing; works offline when none is.
 need_packages() {
-    local missing=() name
+    local missing=() name began=$SECONDS
 
     if ! command -v dpkg-query >/dev/null; then
         say "This is not Debian: please install the equivalents of these: $*"
@@ -69,12 +72,16 @@ need_packages() {
         say "All Debian packages are installed."
         return 0
     fi
-    say "Installing: ${missing[*]}"
+    say "Missing: ${missing[*]}"
     if [[ $(id -u) != 0 ]] && ! command -v sudo >/dev/null; then
         die "needs root for: apt-get install ${missing[*]}"
     fi
-    install_packages "${missing[@]}" ||
+    if ! install_packages "${missing[@]}"; then
+        say "FAILED:"
+        tail -n 30 "$root/build/packages.log"
         die "could not install the packages. Please run: apt-get install ${missing[*]}"
+    fi
+    say "done in $((SECONDS - began)) s"
 }
 
 # build PRESET [TARGET...]: configures and builds, all or these targets; the output of the
