@@ -458,8 +458,8 @@ def a_client_that_floods_does_not_hold_back_what_is_forwarded():
     used = processes.cpu_seconds(gateway.process)
     wait_for(lambda: processes.cpu_seconds(gateway.process) > used + 1, 30, "the flood")
     link.restore()
-    # One that is held back gets a window a second through: four minutes.
-    wait_for(lambda: gateway.status()["ledger"]["delivered"] == count, 60,
+    # One that is held back gets a window a second through: it would take four minutes.
+    wait_for(lambda: gateway.status()["ledger"]["delivered"] == count, 150,
              lambda: "all delivered, these are %d" % gateway.status()["ledger"]["delivered"])
     gateway.stop()
 

@@ -106,7 +106,8 @@ class Certificates:
         self.ca, self.ca_key = self._path("ca.crt"), self._path("ca.key")
         self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", str(days),
                       "-keyout", self.ca_key, "-out", self.ca, "-subj", "/CN=Test CA",
-                      "-addext", "basicConstraints=critical,CA:TRUE")
+                      "-addext", "basicConstraints=critical,CA:TRUE",
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 wants it
         self.server_cert, self.server_key = self.issue(
             "server", "localhost", "subjectAltName=" + server, server_days or days)
         self.client_cert, self.client_key = self.issue(

@@ -62,9 +62,10 @@ static int on_message(void *context, char *topic, int topic_length, MQTTClient_m
 
     (void)topic_length;
     printf("%.*s\n", message->payloadlen, (const char *)message->payload);
-    finish(producer, strcmp(topic, producer->topics[1]) == 0 ? 0 : 1);
+    int exit_code = strcmp(topic, producer->topics[1]) == 0 ? 0 : 1;
     MQTTClient_freeMessage(&message);
     MQTTClient_free(topic);
+    finish(producer, exit_code);
     return 1;
 }
 
@@ -105,7 +106,7 @@ static int start(struct producer *producer, char *topic, char *payload)
 
 int main(int argc, char **argv)
 {
-    struct producer producer = {.exit_code = 2};
+    static struct producer producer = {.exit_code = 2};
     MQTTClient_createOptions create = MQTTClient_createOptions_initializer;
 
     if (argc != 5)
@@ -126,6 +127,8 @@ int main(int argc, char **argv)
     else
         while (sem_wait(&producer.end) != 0)
             ;
-    MQTTClient_destroy(&producer.client);
+    /* Not MQTTClient_destroy(): it would free what Paho's thread uses after on_message(). A
+     * program that stays destroys a client only when none of its callbacks can be running. */
+    MQTTClient_disconnect5(producer.client, 1000, MQTTREASONCODE_NORMAL_DISCONNECTION, NULL);
     return producer.exit_code;
 }
