@@ -19,4 +19,10 @@ static inline void need_kernel(const char *lack)
     skip();
 }
 
+/* The link asks the kernel how much of what was written the peer has. */
+static inline void need_tcp_info(void)
+{
+    need_kernel("which does not report how much the peer has taken (TCP_INFO)");
+}
+
 #endif

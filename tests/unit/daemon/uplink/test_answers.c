@@ -185,7 +185,7 @@ static void what_the_peer_has_not_taken_was_not_written(void **state)
                                      .qos = 1,
                                      .expiry_ms = -1};
 
-    need_kernel("which does not report how much the peer has taken (TCP_INFO)");
+    need_tcp_info();
     assert_non_null(payload);
     f->settings.window_bytes = 2 * LARGE;
     f->broker.withholds_acks = true;

@@ -69,7 +69,7 @@ static void enter_network(void)
 
 static void need_network(void)
 {
-    need_kernel("which does not report how much the peer has taken (TCP_INFO)");
+    need_tcp_info();
     if (no_network[0] == '\0' && paho_link_limitations())
         (void)snprintf(no_network, sizeof(no_network), "%s", paho_link_limitations());
     if (no_network[0] == '\0')

@@ -33,6 +33,7 @@
 #include "daemon/uplink/uplink-private.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
+#include "tests/support/emulated.h"
 #include "tests/support/uplink_fixture.h"
 #include "tests/support/uplink_settings.h"
 
@@ -494,6 +495,7 @@ static struct uplink_version *version_of(struct fixture *f)
 static void go_online_past_silence(struct fixture *f)
 {
     need_seam(SILENCE_IS_UNKNOWN);
+    need_tcp_info();
     f->settings.protocol = 0;
     f->broker.closes_at_5 = true;
     go_online(f);
@@ -584,6 +586,7 @@ static void a_broker_that_closes_at_each_version_is_asked_in_turn(void **state)
     struct fixture *f = *state;
 
     need_seam(SILENCE_IS_UNKNOWN);
+    need_tcp_info();
     f->settings.protocol = 0;
     f->broker.closes_at_5 = f->broker.closes_at_3_1_1 = true;
     start(f);
@@ -1445,6 +1448,7 @@ static void a_broker_that_says_nothing_is_given_up(void **state)
     struct fixture *f = *state;
 
     need_seam("whose connections take up to 1 s longer");
+    need_tcp_info();
     f->settings.broker_count = 2;
     f->settings.connect_timeout_ms = 1000;
     f->broker.is_silent = true;
@@ -1461,6 +1465,7 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
 {
     struct fixture *f = *state;
 
+    need_tcp_info();
     f->broker.is_silent = true;
     start(f);
     wait_for(f, has_connect_packet); /* which is not answered */

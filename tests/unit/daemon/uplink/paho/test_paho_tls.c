@@ -247,7 +247,7 @@ static void the_peer_takes_what_is_on_the_wire(void **state)
     struct fixture *f = *state;
     struct paho_link_traffic traffic = {.taken = 0};
 
-    need_kernel("which does not report how much the peer has taken (TCP_INFO)");
+    need_tcp_info();
     publish(f, 5000);
     (void)Thread_wait_cond(condition, 0);
     expect_arrived(f, 5000);
