@@ -352,5 +352,10 @@ bool packet_topic_matches(const char *filter, struct view topic);
 bool packet_filter_is_shared(struct view filter);
 /* Is @filter a valid topic filter [MQTT-4.7.1]? */
 bool packet_filter_is_valid(struct view filter);
+/* Does one of @covers match each topic that @filter matches? All are valid filters. A topic of any
+ * length is one here, whether it fits into a packet or not. */
+bool packet_filter_is_covered(const char *filter, char *const *covers, size_t cover_count);
+/* Is there a topic that both match? Both are valid filters. */
+bool packet_filters_meet(const char *a, const char *b);
 
 #endif
