@@ -204,7 +204,7 @@ int mqtt_probe_connect(struct stream *stream,
     AUTO_FREE uint8_t *memory = malloc((size_t)4 * MQTT_PROBE_PACKET_MAX);
     struct writer body;
     struct reader answer;
-    uint8_t first;
+    uint8_t first = 0;
     int result;
 
     if (!memory)
@@ -257,7 +257,7 @@ int mqtt_probe_publish(struct stream *stream,
     AUTO_FREE uint8_t *memory = malloc((size_t)2 * MQTT_PROBE_PACKET_MAX);
     struct writer body;
     struct reader answer;
-    uint8_t first;
+    uint8_t first = 0;
     int result;
 
     if (!memory)

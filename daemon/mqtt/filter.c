@@ -3,10 +3,10 @@
  * filter.c - which topics two topic filters have in common
  *
  * Both questions are answered level by level, as topic.c matches. A level may be any text, and
- * filters name finitely many. So of the topics of a filter with one number of levels there is one
- * that has in the place of each + a level that no filter names: a filter that matches this topic
- * has a wildcard there too, and matches all of them. A union of filters thus covers no more
- * topics of one length than one of its members does, and the lengths can be looked at one by one.
+ * filters name finitely many. So of the topics of a filter with one number of levels there is
+ * one that has in the place of each + a level that no filter names. A filter that matches this
+ * topic has a wildcard there too, and matches all of them. So several filters cover the topics
+ * of one length only if one of them does, and the lengths can be looked at one by one.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -149,6 +149,21 @@ def a_wrong_key_is_reported_and_the_rest_of_the_file_is_used():
 
 
 @case
+def entries_of_the_file_that_never_have_an_effect_are_a_warning():
+    gateway = Gateway()
+    with open(gateway.config, "a") as out:
+        out.write('lanes: ( { name = "all"; topics = ( "#" ); },\n'
+                  '{ name = "rest"; topics = ( "a" ); } );\n'
+                  'access = ( { user = "*"; }, { user = "root"; } );\n')
+    seen = doctor(gateway)
+    seen.finds("ok", "configuration", "is good", "2 lanes")
+    seen.finds("warning", "configuration", "lanes.topics: lane rest never takes a message",
+               "put this lane before")
+    seen.finds("warning", "configuration", "access.user: the entry of \"root\" is never used",
+               "put this one before")
+
+
+@case
 def a_proxy_of_the_file_is_refused_and_one_of_the_environment_is_not_used():
     gateway = Gateway(uplink={"proxy": "http://proxy.example:3128"})
     doctor(gateway).finds("failed", "configuration", "proxy")
