@@ -9,7 +9,7 @@
  * Invariant: signals are blocked before a thread exists, so only the loop takes them.
  *
  * Diagnostics: start, ready, ended, not_started, config_invalid, config_not_read,
- * reload_refused, loop_failed.
+ * config_entry_unused, reload_refused, loop_failed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -176,6 +176,36 @@ static int load_config(const struct program *program, struct config **ret)
     return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
 }
 
+/* At each reading that applies: whether anyone has seen the lines of an earlier one is not
+ * known. */
+static void log_config_warnings(const struct config *config)
+{
+    for (size_t i = 0; i < config->warning_count; i++) {
+        const struct config_warning *warning = &config->warnings[i];
+        char place[2 * CONFIG_ERROR_MAX];
+        char reason[2 * CONFIG_ERROR_MAX];
+        char remedy[CONFIG_ERROR_MAX];
+
+        (void)log_quote(place, sizeof(place), warning->place, strlen(warning->place));
+        (void)log_quote(reason, sizeof(reason), warning->text, strlen(warning->text));
+        (void)log_quote(remedy, sizeof(remedy), warning->remedy, strlen(warning->remedy));
+        log_warning("config_entry_unused place=%s key=%s reason=%s remedy=%s", place,
+                    warning->key, reason, remedy);
+    }
+}
+
+static void print_config_warnings(const struct config *config)
+{
+    for (size_t i = 0; i < config->warning_count; i++) {
+        const struct config_warning *warning = &config->warnings[i];
+
+        text_put(stderr, warning->place);
+        (void)fprintf(stderr, ": %s: warning: ", warning->key);
+        text_put(stderr, warning->text);
+        (void)fprintf(stderr, "; %s\n", warning->remedy);
+    }
+}
+
 static void log_reload_refused(const struct program *program, int result, const char *error)
 {
     log_config_error(program, result, error);
@@ -186,6 +216,7 @@ static void log_reload_refused(const struct program *program, int result, const 
 /* What the daemon would start with, and then wait for. Return: the exit code. */
 static int test_files(const struct program *program, const struct config *config)
 {
+    print_config_warnings(config);
     if (!named_files_print(config))
         return EX_CONFIG;
     print_line(stdout, program->config_path, ": the configuration is good");
@@ -233,6 +264,7 @@ take_over(struct program *program, struct config *config, const struct named_fil
 {
     if (files->error[0] == '\0' ||
         !named_files_differ(gateway_config(program->gateway), config)) {
+        log_config_warnings(config);
         gateway_reload(program->gateway, config);
         return;
     }
@@ -461,5 +493,6 @@ int main(int argc, char **argv)
     char text[1024];
     log_notice("start version=%s config=%s", SPOOLD_VERSION,
                log_quote(text, sizeof(text), program.config_path, strlen(program.config_path)));
+    log_config_warnings(config);
     return run(&program, config);
 }

@@ -32,7 +32,7 @@ enum {
     HAS_USERNAME = 0x80,
 };
 
-/* Properties of CONNACK and PUBACK (MQTT 5, 2.2.2.2). */
+/* Properties of CONNACK, PUBACK and DISCONNECT (MQTT 5, 2.2.2.2). */
 enum {
     SESSION_EXPIRY = 0x11,
     ASSIGNED_CLIENT_ID = 0x12,
@@ -70,21 +70,17 @@ send_packet(struct stream *stream, uint8_t first, const struct writer *body, int
                       : stream_write(stream, body->start, writer_used(body), give_up_ms);
 }
 
-/* Return: 0, and @memory has the body; as mqtt_probe_connect(). */
-static int receive_packet(struct stream *stream,
-                          uint8_t first,
-                          uint8_t memory[static MQTT_PROBE_PACKET_MAX],
-                          int64_t give_up_ms,
-                          struct reader *ret)
+/* What follows the first byte of a packet. Return: 0, and @memory has the body; as
+ * mqtt_probe_connect(). */
+static int receive_body(struct stream *stream,
+                        uint8_t memory[static MQTT_PROBE_PACKET_MAX],
+                        int64_t give_up_ms,
+                        struct reader *ret)
 {
     uint32_t size = 0;
-    uint8_t byte;
-    int result = stream_read(stream, &byte, 1, give_up_ms);
+    uint8_t byte = 0;
+    int result;
 
-    if (result < 0)
-        return result;
-    if (byte != first)
-        return -EBADMSG;
     for (unsigned shift = 0; shift < 28; shift += 7) {
         result = stream_read(stream, &byte, 1, give_up_ms);
         if (result < 0)
@@ -134,7 +130,6 @@ static bool skip_property(struct reader *reader, uint8_t id)
     case AUTH_METHOD:
     case AUTH_DATA:
     case RESPONSE_INFORMATION:
-    case SERVER_REFERENCE:
         (void)reader_block(reader);
         return true;
     case USER_PROPERTY:
@@ -158,7 +153,10 @@ static bool take_property(struct reader *reader, uint8_t id, struct mqtt_probe_c
         copy_text(reader_block(reader), connack->client_id);
         return true;
     case REASON_STRING:
-        copy_text(reader_block(reader), connack->reason);
+        copy_text(reader_block(reader), connack->words.reason);
+        return true;
+    case SERVER_REFERENCE:
+        copy_text(reader_block(reader), connack->words.reference);
         return true;
     case SERVER_KEEPALIVE:
         connack->has_keepalive = true;
@@ -206,6 +204,7 @@ int mqtt_probe_connect(struct stream *stream,
     AUTO_FREE uint8_t *memory = malloc((size_t)4 * MQTT_PROBE_PACKET_MAX);
     struct writer body;
     struct reader answer;
+    uint8_t first = 0;
     int result;
 
     if (!memory)
@@ -217,7 +216,10 @@ int mqtt_probe_connect(struct stream *stream,
     result = send_packet(stream, CONNECT, &body, give_up_ms);
     explicit_bzero(memory, (size_t)4 * MQTT_PROBE_PACKET_MAX);
     if (result == 0)
-        result = receive_packet(stream, CONNACK, memory, give_up_ms, &answer);
+        result = stream_read(stream, &first, 1, give_up_ms);
+    if (result == 0)
+        result =
+            first == CONNACK ? receive_body(stream, memory, give_up_ms, &answer) : -EBADMSG;
     if (result < 0)
         return result;
     ret->has_session = reader_u8(&answer) & 1;
@@ -225,6 +227,24 @@ int mqtt_probe_connect(struct stream *stream,
     if (answer.failed)
         return -EBADMSG;
     return connect->version == 5 ? take_properties(&answer, ret) : 0;
+}
+
+/* A PUBACK, or a DISCONNECT, whose code comes first. */
+static int take_puback(struct reader *body, unsigned version, struct mqtt_probe_puback *puback)
+{
+    struct mqtt_probe_connack properties = {.code = 0};
+    int result;
+
+    if (!puback->is_disconnect && reader_u16(body) != PACKET_ID)
+        return -EBADMSG;
+    if (body->failed)
+        return -EBADMSG;
+    if (version != 5 || reader_left(body) == 0)
+        return 0;
+    puback->code = reader_u8(body);
+    result = take_properties(body, &properties);
+    puback->words = properties.words;
+    return result;
 }
 
 int mqtt_probe_publish(struct stream *stream,
@@ -235,9 +255,9 @@ int mqtt_probe_publish(struct stream *stream,
                        struct mqtt_probe_puback *ret)
 {
     AUTO_FREE uint8_t *memory = malloc((size_t)2 * MQTT_PROBE_PACKET_MAX);
-    struct mqtt_probe_connack properties = {.code = 0};
     struct writer body;
     struct reader answer;
+    uint8_t first = 0;
     int result;
 
     if (!memory)
@@ -250,18 +270,14 @@ int mqtt_probe_publish(struct stream *stream,
     writer_bytes(&body, payload, strlen(payload));
     result = send_packet(stream, PUBLISH_QOS_1, &body, give_up_ms);
     if (result == 0)
-        result = receive_packet(stream, PUBACK, memory, give_up_ms, &answer);
+        result = stream_read(stream, &first, 1, give_up_ms);
     if (result < 0)
         return result;
-    if (reader_u16(&answer) != PACKET_ID || answer.failed)
+    *ret = (struct mqtt_probe_puback){.is_disconnect = version == 5 && first == DISCONNECT};
+    if (first != PUBACK && !ret->is_disconnect)
         return -EBADMSG;
-    *ret = (struct mqtt_probe_puback){.code = 0};
-    if (version != 5 || reader_left(&answer) == 0)
-        return 0;
-    ret->code = reader_u8(&answer);
-    result = take_properties(&answer, &properties);
-    text_format(ret->reason, sizeof(ret->reason), "%s", properties.reason);
-    return result;
+    result = receive_body(stream, memory, give_up_ms, &answer);
+    return result < 0 ? result : take_puback(&answer, version, ret);
 }
 
 void mqtt_probe_disconnect(struct stream *stream, int64_t give_up_ms)

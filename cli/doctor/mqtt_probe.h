@@ -24,6 +24,12 @@ struct mqtt_probe_connect {
     struct view password; /* no data: none */
 };
 
+/* In which a broker explains itself; "": it does not. A longer text is cut. */
+struct mqtt_probe_words {
+    char reason[MQTT_PROBE_TEXT_MAX];    /* Reason String */
+    char reference[MQTT_PROBE_TEXT_MAX]; /* Server Reference: where to go instead */
+};
+
 /* What a CONNACK announces; where it says nothing, what the standard says then. */
 struct mqtt_probe_connack {
     uint8_t code; /* of 5: a reason code; of 4: a return code */
@@ -36,12 +42,14 @@ struct mqtt_probe_connack {
     bool has_keepalive;
     uint16_t keepalive_s;
     char client_id[MQTT_PROBE_TEXT_MAX]; /* assigned; "": none */
-    char reason[MQTT_PROBE_TEXT_MAX];
+    struct mqtt_probe_words words;
 };
 
+/* The answer to a PUBLISH. */
 struct mqtt_probe_puback {
-    uint8_t code; /* of 5; else 0 */
-    char reason[MQTT_PROBE_TEXT_MAX];
+    bool is_disconnect; /* of 5: the broker answered with a DISCONNECT */
+    uint8_t code;       /* of 5; else 0 */
+    struct mqtt_probe_words words;
 };
 
 /* Each returns 0; -EBADMSG: the answer is not the packet that is expected; as stream_read(). */

@@ -57,6 +57,10 @@ static void report_loaded(struct doctor_work *work)
                work->config_path, config->uplink.broker_count,
                cli_plural(config->uplink.broker_count), config->lane_count,
                cli_plural(config->lane_count));
+    for (size_t i = 0; i < config->warning_count; i++)
+        doctor_add(work, DOCTOR_WARNING, config->warnings[i].remedy, "%s: %s: %s",
+                   config->warnings[i].place, config->warnings[i].key,
+                   config->warnings[i].text);
     if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0')
         doctor_add(work, DOCTOR_WARNING,
                    "most brokers want both: name the user, or leave the password out",

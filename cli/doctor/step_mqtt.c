@@ -29,6 +29,7 @@
 enum { SLACK_MS = 5000, FIRST_FAILURE = 0x80, NO_SUBSCRIBERS = 0x10, CODES_3_1_1 = 6 };
 /* Bytes of a PUBLISH besides topic and payload, generously. */
 enum { PACKET_SLACK = 512 };
+enum { USE_ANOTHER_SERVER = 0x9C, SERVER_MOVED = 0x9D };
 #define ID_MAX 1024
 
 #define WAIT "the broker is busy or stops: try again"
@@ -54,8 +55,11 @@ static const struct {
     {0x90, "topic name invalid", "the broker does not accept this topic: name another one"},
     {0x95, "packet too large", "raise the packet size that the broker takes"},
     {0x97, "quota exceeded", "raise the quota at the broker, or wait"},
-    {0x9C, "use another server", "set uplink.brokers to the server that the broker names"},
-    {0x9D, "server moved", "set uplink.brokers to the server that the broker names"},
+    {USE_ANOTHER_SERVER, "use another server",
+     "add that server to uplink.brokers if you know it, else ask who runs the broker"},
+    {SERVER_MOVED, "server moved",
+     "name that server in uplink.brokers in the place of this one if you know it, else ask who "
+     "runs the broker"},
     {0x9F, "connection rate exceeded", WAIT},
 };
 
@@ -68,17 +72,31 @@ static size_t find_code(uint8_t code)
     return i;
 }
 
-static void
-add_code(struct broker_walk *walk, const char *what, uint8_t code, const char *reason)
+static const char *remedy_of(size_t found, const struct mqtt_probe_words *words)
+{
+    if (found == sizeof(codes) / sizeof(codes[0]))
+        return "look at the log of the broker";
+    if (words->reference[0] == '\0' &&
+        (codes[found].code == USE_ANOTHER_SERVER || codes[found].code == SERVER_MOVED))
+        return "the broker names none: ask who runs the broker for the server, and name it in "
+               "uplink.brokers";
+    return codes[found].remedy;
+}
+
+static void add_code(struct broker_walk *walk,
+                     const char *what,
+                     uint8_t code,
+                     const struct mqtt_probe_words *words)
 {
     size_t found = find_code(code);
     bool is_known = found < sizeof(codes) / sizeof(codes[0]);
+    bool has_reason = words->reason[0] != '\0';
 
-    doctor_add(walk->work, DOCTOR_FAILED,
-               is_known ? codes[found].remedy : "look at the log of the broker",
-               "the broker refuses %s: %s (code 0x%02X)%s%s", what,
-               is_known ? codes[found].text : "unknown reason", code,
-               reason[0] != '\0' ? ": " : "", reason);
+    doctor_add(walk->work, DOCTOR_FAILED, remedy_of(found, words),
+               "the broker refuses %s: %s (code 0x%02X)%s%s%s%s%s", what,
+               is_known ? codes[found].text : "unknown reason", code, has_reason ? ": \"" : "",
+               words->reason, has_reason ? "\"" : "",
+               words->reference[0] != '\0' ? "; it refers to " : "", words->reference);
 }
 
 /* The return codes of 3.1.1, as the code of version 5 that means the same. */
@@ -194,7 +212,7 @@ static bool report_connack(struct broker_walk *walk, const char *id, int result)
         return false;
     }
     if (code != 0) {
-        add_code(walk, "the CONNECT", code, walk->connack.reason);
+        add_code(walk, "the CONNECT", code, &walk->connack.words);
         return false;
     }
     doctor_add(walk->work, DOCTOR_OK, "", "accepted as client %s with MQTT %s%s", id,
@@ -281,8 +299,10 @@ void broker_report_announced(struct broker_walk *walk)
 static void
 report_puback(struct broker_walk *walk, const struct mqtt_probe_puback *puback, int64_t took_ms)
 {
-    if (puback->code >= FIRST_FAILURE)
-        add_code(walk, "the message", puback->code, puback->reason);
+    if (puback->is_disconnect)
+        add_code(walk, "the message with a DISCONNECT", puback->code, &puback->words);
+    else if (puback->code >= FIRST_FAILURE)
+        add_code(walk, "the message", puback->code, &puback->words);
     else
         doctor_add(walk->work, DOCTOR_OK, "",
                    "a message of QoS 1 to %s was acknowledged after %" PRId64 " ms%s",

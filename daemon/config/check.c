@@ -141,6 +141,8 @@ const char *config_check_filter(const char *text)
         return "must be a topic filter: + stands for one whole level, # for all that follow "
                "and "
                "at the end only, as in \"+/alarm/#\"";
+    if (!packet_text_is_forwardable(view_of_text(text)))
+        return "must not hold control characters or non-characters: no program may publish there";
     if (text[0] == '$')
         return "must not begin with $: no program may publish there";
     return NULL;

@@ -5,8 +5,8 @@
  * The files (sources.c) are read one after the other. Each is scanned for what libconfig
  * misreads without an error (scan.c), parsed by libconfig, and walked setting by setting
  * against the table (table.c, loader.c). All is then checked as a whole (check.c), after the
- * lists of lanes and of access (lanes.c, access.c). The walk is over the settings of the files,
- * not over the table, so that an unknown key cannot be missed.
+ * lists of lanes and of access (lanes.c, access.c, unused.c). The walk is over the settings of
+ * the files, not over the table, so that an unknown key cannot be missed.
  *
  * The defaults are set first and in the same way: each is parsed as a line of a
  * file. The values of the files then replace them, and those of a later file those of an
@@ -39,6 +39,7 @@ void config_free(struct config *config)
     config_free_texts(config->uplink.brokers, config->uplink.broker_count);
     config_free_lanes(config);
     config_free_access(config);
+    free(config->warnings);
     if (config->origins)
         config_free_texts(config->origins, config_key_count + 1);
     free(config);
@@ -454,6 +455,8 @@ static int config_load_all(struct config_loader *loader)
         result = config_load_source(loader, loader->paths.paths[i]);
     if (result == 0)
         result = config_read_lists(loader);
+    if (result == 0 && !loader->needed)
+        result = config_find_unused(loader);
     if (result == 0)
         result = config_check_whole(loader);
     if (result == 0 && loader->is_test)

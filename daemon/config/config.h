@@ -26,6 +26,10 @@
 #define CONFIG_LANES_MAX    63 /* without "default" */
 #define CONFIG_ACCESS_MAX   1000
 
+/* Of one lane: filters, and texts of its map, two for a pair. */
+#define CONFIG_LANE_TOPICS_MAX 64
+#define CONFIG_LANE_MAP_MAX    128
+
 /* The lane of the reports and of seals, if there are any; no lane of a file can have this
  * name. */
 #define CONFIG_REPORT_LANE         "$report"
@@ -72,6 +76,17 @@ struct config_access {
     unsigned rate;        /* messages a second of one user; 0: no limit */
 };
 
+#define CONFIG_ERROR_MAX    512
+#define CONFIG_WARNINGS_MAX 20 /* kept; the last one says how many more there are */
+
+/* An entry of a list that never has an effect. */
+struct config_warning {
+    char place[CONFIG_ERROR_MAX]; /* "FILE:LINE" */
+    const char *key;              /* its dotted path */
+    char text[CONFIG_ERROR_MAX];  /* may hold texts of the file */
+    const char *remedy;
+};
+
 enum config_audit_policy { CONFIG_AUDIT_REFUSE, CONFIG_AUDIT_PRUNE };
 
 struct config {
@@ -116,8 +131,11 @@ struct config {
         char *seal_topic; /* "": none is published */
     } audit;
     uint64_t status_interval_ms;
-    int log_level;  /* syslog's number */
-    char **origins; /* of config_origin(); NULL: not of config_test() */
+    int log_level;                   /* syslog's number */
+    char **origins;                  /* of config_origin(); NULL: not of config_test() */
+    struct config_warning *warnings; /* owned; NULL: none; none if is_partial */
+    size_t warning_count;
+    size_t warnings_left_out; /* beyond CONFIG_WARNINGS_MAX */
 };
 
 #define CONFIG_RESTARTS_MAX 2048 /* the dotted paths of all keys, with their commas */
@@ -136,8 +154,6 @@ size_t config_needs_restart(const struct config *running,
  * freed by its owner. The lanes are not swapped: the caller does that together with the
  * spool. What borrows entries of the access list must take those of @running before that. */
 void config_take_reloadable(struct config *running, struct config *fresh);
-
-#define CONFIG_ERROR_MAX 512
 
 /*
  * config_load() - read and check a file, and those of the folder conf.d beside it

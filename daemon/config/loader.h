@@ -2,9 +2,9 @@
 /*
  * loader.h - inside the configuration module: reads settings by the table
  *
- * config.c reads the files with it, lanes.c the list of lanes, access.c that of access, and
- * print.c writes what was read. These four and loader.c are the only sources that use
- * libconfig.
+ * config.c reads the files with it, lanes.c the list of lanes, access.c that of access,
+ * unused.c looks at both, and print.c writes what was read. These five and loader.c are the
+ * only sources that use libconfig.
  *
  * Invariant: what the target holds is whole after each call, also after a failure.
  */
@@ -114,5 +114,9 @@ void config_free_lanes(struct config *config);
 /* access.c: the same for the access list. */
 MUST_CHECK int config_take_access(const struct config_loader *loader);
 void config_free_access(struct config *config);
+
+/* unused.c: fills the warnings of the configuration. To be called when both lists are read.
+ * Return: 0; -ENOMEM. */
+MUST_CHECK int config_find_unused(const struct config_loader *loader);
 
 #endif

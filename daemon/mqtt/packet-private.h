@@ -43,9 +43,6 @@ uint32_t packet_property_number(const struct packet_properties *properties,
 
 /* A UTF-8 encoded string [MQTT-1.5.4]; the reader fails if it is malformed. */
 struct view packet_read_text(struct reader *reader);
-/* Is it UTF-8 without the control characters and non-characters of 1.5.4, U+0000 among them?
- * Brokers may close the connection for any of these. */
-bool packet_text_is_forwardable(struct view text);
 /* @text: valid UTF-8. Does it have a character and no wildcard? */
 bool packet_text_is_topic(struct view text);
 

@@ -339,6 +339,9 @@ void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *r
 
 /* Is it UTF-8 without U+0000 [MQTT-1.5.4-2]? */
 bool packet_utf8_is_valid(struct view text);
+/* Is it UTF-8 without the control characters and non-characters of 1.5.4, U+0000 among them?
+ * Brokers may close the connection for any of these. */
+bool packet_text_is_forwardable(struct view text);
 /* Is it a topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control
  * characters and non-characters (1.5.4)? */
 bool packet_topic_is_valid(struct view topic);
@@ -352,5 +355,10 @@ bool packet_topic_matches(const char *filter, struct view topic);
 bool packet_filter_is_shared(struct view filter);
 /* Is @filter a valid topic filter [MQTT-4.7.1]? */
 bool packet_filter_is_valid(struct view filter);
+/* Is each topic that @filter matches also matched by one of @covers? All are valid filters; a
+ * topic may be of any length here. */
+bool packet_filter_is_covered(const char *filter, char *const *covers, size_t cover_count);
+/* Is there a topic that both match? Both are valid filters. */
+bool packet_filters_meet(const char *a, const char *b);
 
 #endif

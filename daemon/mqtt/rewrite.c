@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
-#include "daemon/mqtt/packet-private.h"
+#include "daemon/mqtt/packet.h"
 
 #define REWRITE_REST 0 /* the number of {#} */
 

@@ -160,6 +160,36 @@ def each_finding_about_a_file_names_where_its_key_was_set():
     check("%s:1: uplink.tls.verify: warning: " % insecure in error, "verify", error)
 
 
+UNUSED = """
+lanes: ( { name = "all"; topics = ( "plant/#" ); },
+         { name = "alarms";
+           topics = ( "plant/+/alarm" ); } );
+"""
+
+
+@case
+def a_lane_that_never_takes_a_message_is_warned_of_at_the_test_at_the_start_and_at_a_hup():
+    gateway = Gateway()
+    path = drop_in(gateway, "10-lanes.conf", UNUSED)
+    code, out, error = daemon(gateway, "--test-config")
+    equal(code, 0, error)
+    check("the configuration is good" in out, "that it is good", out)
+    wanted = "lane alarms never takes a message: the lanes before it, up to all, match all of " \
+             "its topics"
+    check("%s:4: lanes.topics: warning: %s; the first lane" % (path, wanted) in error,
+          "the warning", error)
+    gateway.start()
+    line = 'config_entry_unused place="%s:4" key=lanes.topics reason="%s" remedy="the first lane' \
+        % (path, wanted)
+    equal(gateway.log().count(line), 1, "lines of the start")
+    hup(gateway, "reloaded applied=all")
+    equal(gateway.log().count(line), 2, "and of the HUP")
+    drop_in(gateway, "10-lanes.conf", UNUSED.replace("plant/#", "plant/x/#"))
+    hup(gateway, "reloaded applied=all")
+    equal(gateway.log().count("config_entry_unused"), 2, "once they are used")
+    gateway.stop()
+
+
 def bare(text):
     """Without comments and empty lines."""
     lines = [re.sub(r"\s*# .*", "", line) for line in text.splitlines()]

@@ -149,6 +149,21 @@ def a_wrong_key_is_reported_and_the_rest_of_the_file_is_used():
 
 
 @case
+def entries_of_the_file_that_never_have_an_effect_are_a_warning():
+    gateway = Gateway()
+    with open(gateway.config, "a") as out:
+        out.write('lanes: ( { name = "all"; topics = ( "#" ); },\n'
+                  '{ name = "rest"; topics = ( "a" ); } );\n'
+                  'access = ( { user = "*"; }, { user = "root"; } );\n')
+    seen = doctor(gateway)
+    seen.finds("ok", "configuration", "is good", "2 lanes")
+    seen.finds("warning", "configuration", "lanes.topics: lane rest never takes a message",
+               "put this lane before")
+    seen.finds("warning", "configuration", "access.user: the entry of \"root\" is never used",
+               "put this one before")
+
+
+@case
 def a_proxy_of_the_file_is_refused_and_one_of_the_environment_is_not_used():
     gateway = Gateway(uplink={"proxy": "http://proxy.example:3128"})
     doctor(gateway).finds("failed", "configuration", "proxy")
@@ -431,6 +446,56 @@ def a_refused_connect_is_named_with_its_code():
     seen.finds("failed", "connect", "not authorized", "0x87", "client id")
 
 
+def properties(reason=b"", reference=b""):
+    """Of a CONNACK or a DISCONNECT, for the option announce."""
+    return b"".join(bytes([kind]) + len(text).to_bytes(2, "big") + text
+                    for kind, text in ((0x1C, reference), (0x1F, reason)) if text)
+
+
+@case
+def a_broker_that_sends_clients_away_is_quoted_with_the_server_that_it_names():
+    broker = FakeBroker(connack=0x9C, announce=properties(b"full", b"b2.example:1883").hex()).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, **PATIENT)
+    seen = doctor(gateway)
+    seen.finds("failed", "connect", "use another server", "0x9C", "\"full\"",
+               "it refers to b2.example:1883", "add that server to uplink.brokers")
+    broker.change(connack=0x9D)
+    seen = doctor(gateway)
+    seen.finds("failed", "connect", "server moved", "0x9D", "\"full\"",
+               "it refers to b2.example:1883", "name that server in uplink.brokers")
+    broker.change(announce="")
+    for code in (0x9C, 0x9D):
+        broker.change(connack=code)
+        seen = doctor(gateway)
+        found = seen.finds("failed", "connect", "names none", "ask who runs the broker")
+        check("refers" not in found["seen"], "no server was named", found)
+
+
+@case
+def each_code_of_a_refusal_has_the_reason_string_behind_it():
+    broker = FakeBroker(announce=properties(b"it is so").hex()).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, uplink={"protocol": 5, "connect_timeout": "20s"})
+    for code in (0x80, 0x84, 0x85, 0x86, 0x87, 0x88, 0x8A, 0x97, 0x9F, 0xFE):
+        broker.change(connack=code)
+        doctor(gateway).finds("failed", "connect", "0x%02X" % code, "\"it is so\"")
+
+
+@case
+def a_disconnect_for_an_answer_is_a_refusal_with_its_code():
+    words = properties(b"maintenance", b"b2.example")
+    packet = bytes([0xE0, 2 + len(words), 0x9C, len(words)]) + words
+    broker = FakeBroker(after_connack=packet.hex()).start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url, **PATIENT), "--probe", "t")
+    seen.finds("failed", "probe", "DISCONNECT", "use another server", "0x9C", "\"maintenance\"",
+               "it refers to b2.example", "add that server")
+    broker.change(after_connack="e000")
+    seen = doctor(Gateway(broker.url, **PATIENT), "--probe", "t")
+    seen.finds("failed", "probe", "DISCONNECT", "log of the broker")
+
+
 @case
 def a_wrong_password_is_named_and_never_shown():
     broker = Mosquitto(users={"gw": "right"}).start()
@@ -478,14 +543,15 @@ def a_refused_probe_is_named_with_its_code():
 
 @case
 def answers_that_are_no_mqtt_and_texts_for_the_terminal_do_no_harm():
-    reason = b"\x1b[2Jboo"
-    properties = bytes([0x1F, 0, len(reason)]) + reason
-    refusal = bytes([0x20, 3 + len(properties), 0, 0x87, len(properties)]) + properties
-    broker = FakeBroker(connack_raw=refusal.hex()).start()
+    words = properties(b"\x1b[2Jboo", "\x9b2J\u202eec:1".encode() + b" y" * 30000)
+    broker = FakeBroker(connack=0x9D, announce=words.hex()).start()
     cleanup(broker.stop)
     gateway = Gateway(broker.url, **PATIENT)
     page = gateway.tool("doctor").stdout
     check(b"\x1b" not in page and b"\\x1B[2Jboo" in page, "the escaped reason", page)
+    check(b"\\u{9B}2J\\u{202E}ec:1" in page, "the escaped server", page)
+    check(len(page) < 10000, "no more than a part of it", len(page))
+    broker.change(connack=0, announce="")
     for raw in ("20ffffffff7f", "2003000005", "485454502f312e31", "20020000", "2005000002117f"):
         broker.change(connack_raw=raw)
         seen = doctor(gateway)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/cursor.h"
 #include "base/view.h"
 #include "cli/doctor/mqtt_probe.h"
 #include "cli/doctor/net.h"
@@ -121,7 +122,48 @@ static void what_is_announced_is_read(void **state)
     assert_int_equal(connack.maximum_packet, 4096);
     assert_int_equal(connack.keepalive_s, 30);
     assert_string_equal(connack.client_id, "id");
-    assert_string_equal(connack.reason, "ok");
+    assert_string_equal(connack.words.reason, "ok");
+    assert_string_equal(connack.words.reference, "");
+}
+
+static void a_broker_that_refuses_says_why_and_where_to_go(void **state)
+{
+    struct mqtt_probe_connack connack;
+
+    (void)state;
+    answer(BYTES("\x20\x13\x00\x9D\x10"
+                 "\x1C\x00\x06host:1"  /* Server Reference */
+                 "\x1F\x00\x04gone")); /* Reason String */
+    assert_int_equal(send_connect(5, &connack), 0);
+    assert_int_equal(connack.code, 0x9D);
+    assert_string_equal(connack.words.reference, "host:1");
+    assert_string_equal(connack.words.reason, "gone");
+}
+
+static void a_long_text_of_the_broker_is_cut(void **state)
+{
+    enum { LONG = 5000 };
+    struct mqtt_probe_connack connack;
+    char packet[3 + 2 + 2 + 3 + LONG];
+    struct writer writer;
+    char text[LONG];
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    text[MQTT_PROBE_TEXT_MAX - 2] = '\xC3'; /* half of it would fit */
+    text[MQTT_PROBE_TEXT_MAX - 1] = '\xA4';
+    writer_init(&writer, (uint8_t *)packet, sizeof(packet));
+    writer_u8(&writer, 0x20);
+    writer_varint(&writer, 2 + 2 + 3 + LONG);
+    writer_u8(&writer, 0);
+    writer_u8(&writer, 0x9C);
+    writer_varint(&writer, 3 + LONG);
+    writer_u8(&writer, 0x1C);
+    writer_block(&writer, text, sizeof(text));
+    assert_false(writer.failed);
+    answer(packet, writer_used(&writer));
+    assert_int_equal(send_connect(5, &connack), 0);
+    assert_int_equal(strlen(connack.words.reference), MQTT_PROBE_TEXT_MAX - 2);
 }
 
 static void an_answer_that_is_wrong_is_no_answer(void **state)
@@ -176,11 +218,33 @@ static void a_message_is_sent_with_qos_1_and_its_code_is_read(void **state)
     assert_int_equal(mqtt_probe_publish(&near_end, 5, "t", "x", give_up(PATIENCE_MS), &puback),
                      0);
     assert_int_equal(puback.code, 0x97);
-    assert_string_equal(puback.reason, "no");
+    assert_string_equal(puback.words.reason, "no");
+    assert_false(puback.is_disconnect);
     answer(BYTES("\x40\x02\x00\x02")); /* of another message */
     assert_int_equal(mqtt_probe_publish(&near_end, 4, "t", "x", give_up(PATIENCE_MS), &puback),
                      -EBADMSG);
     mqtt_probe_disconnect(&near_end, give_up(PATIENCE_MS));
+}
+
+static void a_disconnect_in_the_place_of_an_acknowledgement_is_read(void **state)
+{
+    struct mqtt_probe_puback puback;
+
+    (void)state;
+    answer(BYTES("\xE0\x0A\x9C\x08\x1C\x00\x05other"));
+    assert_int_equal(mqtt_probe_publish(&near_end, 5, "t", "x", give_up(PATIENCE_MS), &puback),
+                     0);
+    assert_true(puback.is_disconnect);
+    assert_int_equal(puback.code, 0x9C);
+    assert_string_equal(puback.words.reference, "other");
+    answer(BYTES("\xE0\x00")); /* without a code */
+    assert_int_equal(mqtt_probe_publish(&near_end, 5, "t", "x", give_up(PATIENCE_MS), &puback),
+                     0);
+    assert_true(puback.is_disconnect);
+    assert_int_equal(puback.code, 0);
+    answer(BYTES("\xE0\x00")); /* in 3.1.1 a broker sends none */
+    assert_int_equal(mqtt_probe_publish(&near_end, 4, "t", "x", give_up(PATIENCE_MS), &puback),
+                     -EBADMSG);
 }
 
 static void assert_place(const char *uri, const char *host, const char *port, bool is_tls)
@@ -210,9 +274,12 @@ int main(void)
 #define OVER_SOCKETS(name) cmocka_unit_test_setup_teardown(name, open_ends, close_ends)
         OVER_SOCKETS(a_connect_has_what_it_was_given_and_starts_clean),
         OVER_SOCKETS(what_is_announced_is_read),
+        OVER_SOCKETS(a_broker_that_refuses_says_why_and_where_to_go),
+        OVER_SOCKETS(a_long_text_of_the_broker_is_cut),
         OVER_SOCKETS(an_answer_that_is_wrong_is_no_answer),
         OVER_SOCKETS(a_connection_that_ends_or_is_silent_is_reported_as_such),
         OVER_SOCKETS(a_message_is_sent_with_qos_1_and_its_code_is_read),
+        OVER_SOCKETS(a_disconnect_in_the_place_of_an_acknowledgement_is_read),
         cmocka_unit_test(a_uri_is_host_and_port),
     };
 

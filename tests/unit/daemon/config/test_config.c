@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/config_job.h"
 #include "store/spool.h"
@@ -1233,8 +1234,117 @@ static void filters_that_match_nothing_are_refused(void **state)
            ":3: lanes.topics: \"$SYS/#\" must not begin with $: no program may publish there");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"\\xff\" ); } );",
            ":3: lanes.topics: \"\xff\" must be valid UTF-8");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"a/\xC2\x85\" ); } );",
+           ":3: lanes.topics: \"a/\xC2\x85\" must not hold control characters or "
+           "non-characters: no program may publish there");
+    refuse(*state, BROKER "access = ( { user = \"*\"; publish = ( \"\xEF\xBF\xBF\" ); } );",
+           ":2: access.publish: \"\xEF\xBF\xBF\" must not hold control characters or "
+           "non-characters: no program may publish there");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( 5 ); } );",
            ":3: lanes.topics: 5 must be a list of texts such as ( \"first\", \"second\" )");
+}
+
+/* @wanted: lines "LINE KEY: TEXT". */
+static void warn(struct fixture *fixture, const char *text, const char *wanted)
+{
+    struct config *config = load(fixture, text);
+    char found[4096] = "";
+    size_t size = strlen(fixture->path);
+
+    for (size_t i = 0; i < config->warning_count; i++) {
+        const struct config_warning *warning = &config->warnings[i];
+
+        assert_memory_equal(warning->place, fixture->path, size);
+        assert_true(warning->remedy[0] != '\0');
+        text_append(found, sizeof(found), "%s %s: %s\n", warning->place + size + 1,
+                    warning->key, warning->text);
+    }
+    assert_string_equal(found, wanted);
+    config_free(config);
+}
+
+static void a_lane_whose_topics_others_take_is_warned_of(void **state)
+{
+    warn(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b/+\", \"+/c\" ); } );", "");
+    warn(*state, BROKER LANE "{ name = \"b\"; topics = ( \"#\" ); } );", "");
+    warn(
+        *state, BROKER LANE "{ name = \"b\"; topics =\n ( \"a/b\", \"a\" ); } );",
+        "3 lanes.topics: lane b never takes a message: the lanes before it, up to a, match all "
+        "of its topics\n");
+    warn(
+        *state, BROKER LANE "{ name = \"b\"; topics = ( \"b\",\n \"a/+\" ); } );",
+        "4 lanes.topics: \"a/+\" brings lane b no message: the lanes before it, up to a, match "
+        "all of its topics\n");
+    /* None of them alone. */
+    warn(
+        *state,
+        BROKER "lanes = ( { name = \"a\"; topics = ( \"x\" ); },\n"
+               "{ name = \"b\"; topics = ( \"x/+/#\" ); },\n"
+               "{ name = \"c\"; topics = ( \"x/y\" ); },\n"
+               "{ name = \"d\"; topics = ( \"x/#\" ); } );",
+        "4 lanes.topics: lane c never takes a message: the lanes before it, up to b, match all "
+        "of its topics\n"
+        "5 lanes.topics: lane d never takes a message: the lanes before it, up to b, match all "
+        "of its topics\n");
+}
+
+static void a_filter_that_repeats_one_of_its_lane_is_no_fault(void **state)
+{
+    warn(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a/#\", \"a/b\" ); } );", "");
+    warn(*state,
+         UPLINK "  report: { topic = \"r\"; }; };\n"
+                "lanes = ( { name = \"a\"; topics = ( \"#\" ); } );",
+         "");
+}
+
+static void a_pair_of_a_map_that_no_message_comes_to_is_warned_of(void **state)
+{
+    warn(*state,
+         BROKER LANE "{ name = \"b\"; topics = ( \"+/t\", \"c\" );\n"
+                     "  map = ( \"c\", \"1\",\n"
+                     "          \"d\", \"2\",\n"
+                     "          \"+/t\", \"3\",\n"
+                     "          \"e/t\", \"4\" ); } );",
+         "5 lanes.map: \"d\" of lane b is never used: no topic of the lane matches it\n"
+         "7 lanes.map: \"e/t\" of lane b is never used: pairs before it match all of its "
+         "topics\n");
+    warn(*state,
+         BROKER LANE "{ name = \"b\"; topics = ( \"+/t\" );\n"
+                     "  map = ( \"a/t\", \"1\", \"+/t\", \"2\" ); } );",
+         "4 lanes.map: \"a/t\" of lane b is never used: lanes before this one take all of its "
+         "topics\n");
+}
+
+static void an_entry_of_access_behind_one_that_fits_is_warned_of(void **state)
+{
+    warn(*state,
+         BROKER "access = ( { user = \"root\"; }, { group = \"root\"; },\n"
+                "{ user = 0; publish = ( ); },\n"
+                "{ user = 7; }, { group = \"*\"; },\n"
+                "{ group = 8; }, { user = \"*\"; } );",
+         "3 access.user: the entry of \"0\" is never used: the one in line 2 fits all of its "
+         "programs\n"
+         "5 access.group: the entry of \"8\" is never used: the one in line 4 fits all of its "
+         "programs\n"
+         "5 access.user: the entry of \"*\" is never used: the one in line 4 fits all of its "
+         "programs\n");
+}
+
+static void only_the_first_warnings_are_kept_and_the_others_counted(void **state)
+{
+    enum { MORE = 5 };
+    char text[4096] = BROKER "access = ( { user = \"*\"; }";
+    const struct config_warning *last;
+    struct config *config;
+
+    for (int i = 0; i < CONFIG_WARNINGS_MAX + MORE; i++)
+        text_append(text, sizeof(text), ", { user = %d; }", i + 1);
+    text_append(text, sizeof(text), " );");
+    config = load(*state, text);
+    assert_int_equal(config->warning_count, CONFIG_WARNINGS_MAX);
+    last = &config->warnings[CONFIG_WARNINGS_MAX - 1];
+    assert_non_null(strstr(last->text, "; and 5 more entries are never used"));
+    config_free(config);
 }
 
 static void keys_of_a_lane_are_checked_as_all_others(void **state)
@@ -1310,7 +1420,11 @@ static void maps_that_make_no_topics_are_refused(void **state)
     refuse(*state, MAP("\"+\", \"a/+\""),
            ":4: lanes.map: \"a/+\" must not hold the wildcard +: write {1} for the level that "
            "the first + matches");
-    refuse(*state, MAP("\"a\xC2\x85\", \"b\xC2\x85\""),
+    refuse(
+        *state, MAP("\"a\xC2\x85\", \"b\""),
+        ":4: lanes.map: \"a\xC2\x85\" must not hold control characters or non-characters: no "
+        "program may publish there");
+    refuse(*state, MAP("\"a\", \"b\xC2\x85\""),
            ":4: lanes.map: \"b\xC2\x85\" must not hold control characters");
 }
 
@@ -2234,6 +2348,11 @@ int main(void)
         CASE(lane_without_name_or_topics_is_refused),
         CASE(lane_names_that_cannot_be_are_refused),
         CASE(filters_that_match_nothing_are_refused),
+        CASE(a_lane_whose_topics_others_take_is_warned_of),
+        CASE(a_filter_that_repeats_one_of_its_lane_is_no_fault),
+        CASE(a_pair_of_a_map_that_no_message_comes_to_is_warned_of),
+        CASE(an_entry_of_access_behind_one_that_fits_is_warned_of),
+        CASE(only_the_first_warnings_are_kept_and_the_others_counted),
         CASE(keys_of_a_lane_are_checked_as_all_others),
         CASE(maps_that_make_no_topics_are_refused),
         CASE(more_than_63_lanes_or_64_filters_are_refused),
