@@ -5,7 +5,8 @@
  * Reads the files line by line, in the order of their rotation. Then the sums
  * are compared with the ledger of the database.
  *
- * Memory depends on the span of ids, one bit each, and on nothing else.
+ * Memory depends on the ids, a bit each of those that are close together, and on nothing
+ * else: id_set.h has the bound.
  */
 #include "cli/audit/check.h"
 
