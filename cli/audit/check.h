@@ -43,6 +43,13 @@ struct audit_database {
     uint64_t pruned;  /* numbers after the files' end whose rows were pruned */
 };
 
+/* The file that was read last. */
+struct audit_last {
+    bool is_open;
+    int fd;
+    struct lines lines;
+};
+
 /* @object: a line of a file, which may be unsound; @size: with its newline. */
 struct json_t;
 typedef void audit_line_fn(void *userdata, const struct json_t *object, size_t size);
@@ -56,6 +63,7 @@ struct audit_check {
     /* the place that is being read */
     const char *file;
     uint64_t line;
+    struct audit_last open;
     /* found out */
     uint64_t files;
     uint64_t lines;
@@ -67,7 +75,9 @@ struct audit_check {
     uint64_t counts[SPOOL_OUTCOMES];
     uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
     uint64_t admin;  /* lines about what operators changed, besides lines */
-    bool torn;       /* the last file ends in half a line */
+    bool torn;       /* the last file ends in half a line, or in zeros: */
+    uint64_t zeros;  /* so many of them */
+    uint64_t zeros_at;
     bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
     struct id_set ids;
     struct seals seals;
@@ -100,6 +110,11 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
 /* record.c: checks one line of a file, and notes its problems. Return: 0; -ENOMEM: what was
  * noted of it means nothing. */
 MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
+
+/* reading.c: the lines of @file; - is standard input. @last: no other file comes after it.
+ * Return: EX_OK; another exit code, reported. */
+MUST_CHECK int audit_read_file(struct audit_check *check, const char *file, bool last);
+void audit_close_last(struct audit_check *check);
 
 /* seals.c: before the first line; after lines that could not be read. */
 void audit_begin_seals(struct seals *seals);
@@ -136,8 +151,8 @@ void audit_free_question(struct question *question);
 void audit_print_answer(const struct audit_check *check);
 void audit_write_answer(struct json *json, const struct audit_check *check);
 
-/* compare.c: before the files are read, the export cursor; after it, everything else. What
- * cannot be compared is left out; the exit code is that of opening the spool. */
+/* compare.c: before the files are read, the export cursor; after it, everything else. The exit
+ * code is that of opening the spool, or of what is read then. */
 MUST_CHECK int audit_compare_before(struct audit_check *check, const char *directory);
 MUST_CHECK int audit_compare_after(struct audit_check *check, const char *directory);
 
@@ -154,7 +169,10 @@ bool audit_is_rotated(const char *file);
 struct audit_files;
 MUST_CHECK int audit_check_files(struct audit_check *check, const struct audit_files *files);
 
-/* report.c: on standard output. */
+/* report.c: how the last file ends, if it is torn. */
+const char *audit_describe_end(const struct audit_check *check,
+                               char text[static AUDIT_TEXT_MAX]);
+/* On standard output. */
 void audit_print_page(const struct audit_check *check);
 /* Return: EX_OK; EX_UNAVAILABLE, reported: it could not be printed. */
 MUST_CHECK int audit_print_json(const struct audit_check *check);

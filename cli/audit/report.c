@@ -203,15 +203,37 @@ static void print_problems(const struct audit_check *check)
         printf("          and %" PRIu64 " more\n", check->problem_count - shown);
 }
 
+const char *audit_describe_end(const struct audit_check *check,
+                               char text[static AUDIT_TEXT_MAX])
+{
+    bool is_running = check->database.running;
+
+    if (check->zeros > 0)
+        text_format(text, AUDIT_TEXT_MAX,
+                    "%s ends with %" PRIu64 " zero byte%s from byte %" PRIu64
+                    " on, as a power cut leaves them; %s the daemon: it cuts them and writes "
+                    "again what it had not synced",
+                    check->file, check->zeros, cli_plural(check->zeros), check->zeros_at,
+                    is_running ? "restart" : "start");
+    else
+        text_format(text, AUDIT_TEXT_MAX, "the last line is half written%s",
+                    is_running ? ", the daemon is at it"
+                               : "; the daemon repairs it when it starts");
+    return text;
+}
+
 void audit_print_page(const struct audit_check *check)
 {
+    char text[AUDIT_TEXT_MAX];
+
     print_history(check);
     print_seals(check);
     print_database(check);
-    if (check->torn)
-        printf("          the last line is half written%s\n",
-               check->database.running ? ", the daemon is at it"
-                                       : "; the daemon repairs it when it starts");
+    if (check->torn) {
+        fputs("          ", stdout);
+        text_put(stdout, audit_describe_end(check, text));
+        puts("");
+    }
     audit_print_answer(check);
     if (check->problem_count == 0) {
         print_sound(check);
@@ -320,6 +342,10 @@ int audit_print_json(const struct audit_check *check)
     json_unsigned(&json, "last_seq", check->last_seq);
     json_unsigned(&json, "clock_steps", check->clock_steps);
     json_bool(&json, "torn", check->torn);
+    if (check->zeros > 0) {
+        json_unsigned(&json, "zeros", check->zeros);
+        json_unsigned(&json, "zeros_at", check->zeros_at);
+    }
     json_open_object(&json, "outcomes");
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
         json_unsigned(&json, spool_outcome_name((enum spool_outcome)i), check->counts[i]);
