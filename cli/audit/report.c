@@ -289,7 +289,7 @@ static void write_seals(struct json *json, const struct audit_check *check)
     json_unsigned(json, "count", seals->count);
     json_unsigned(json, "hold", seals->held);
     json_unsigned(json, "lines_unsealed", seals->unsealed);
-    json_unsigned(json, "lines_after_last", seals->chain.lines);
+    json_unsigned(json, "lines_after_last", seals->before + seals->chain.lines);
     json_open_array(json, "runs");
     for (uint64_t i = 0; i < seals->run_count && i < SEALS_RUNS_MAX; i++) {
         json_open_object(json, NULL);
