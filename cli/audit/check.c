@@ -10,11 +10,13 @@
  */
 #include "cli/audit/check.h"
 
+#include "base/cleanup.h"
 #include "cli/audit/files.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -100,12 +102,19 @@ int audit_check_files(struct audit_check *check, const struct audit_files *files
 {
     const char *directory = files->directory;
     int code = EX_OK, count = files->count;
+    AUTO_FREE int *fds = calloc((size_t)count + 1, sizeof(*fds));
 
+    if (!fds) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
     audit_begin_seals(&check->seals);
     if (directory)
         code = audit_compare_before(check, directory);
+    audit_open_files(files->names, count, fds);
     for (int i = 0; code == EX_OK && i < count; i++)
-        code = audit_read_file(check, files->names[i], i + 1 == count);
+        code = audit_read_file(check, files->names[i], &fds[i], i + 1 == count);
+    audit_close_files(fds, count);
     check->is_rotated = check->lines == 0 && count > 0 &&
                         strcmp(files->names[count - 1], "-") != 0 &&
                         audit_is_rotated(files->names[count - 1]);

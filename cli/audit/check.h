@@ -46,7 +46,10 @@ struct audit_database {
 /* The file that was read last. */
 struct audit_last {
     bool is_open;
+    bool is_stopped; /* what follows in it cannot be read */
     int fd;
+    int next;         /* the file behind it, which was empty; -1: none is known */
+    const char *name; /* of the last file: this one, or that behind it */
     struct lines lines;
 };
 
@@ -111,10 +114,44 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
  * noted of it means nothing. */
 MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
 
-/* reading.c: the lines of @file; - is standard input. @last: no other file comes after it.
- * Return: EX_OK; another exit code, reported. */
-MUST_CHECK int audit_read_file(struct audit_check *check, const char *file, bool last);
+/* reading.c: descriptors of regular files, so that a rotation while some are read moves none
+ * of them; -1 for what is read by its name when its turn comes. */
+void audit_open_files(char *const *names, int count, int *ret_fds);
+void audit_close_files(int *fds, int count);
+/* The lines of @file; - is standard input. @opened: its descriptor, which is taken, or -1.
+ * @last: no other file comes after it. Return: EX_OK; another exit code, reported. */
+MUST_CHECK int
+audit_read_file(struct audit_check *check, const char *file, int *opened, bool last);
+/* What was written since to that file, and to the one that has the last name now, up to a line
+ * whose seq is at least @up_to. Return: as above. */
+MUST_CHECK int audit_read_on(struct audit_check *check, uint64_t up_to);
 void audit_close_last(struct audit_check *check);
+
+/* rows.c: outcomes of the database that the files lack */
+struct audit_rows {
+    uint64_t up_to;      /* the newest that is asked for */
+    uint64_t next;       /* the number that comes next, if none is missing */
+    uint64_t exported;   /* numbers that are missing up to here went to the files meanwhile */
+    uint64_t pruned_seq; /* and then up to here they are of pruned deliveries */
+    uint64_t rows;
+    uint64_t pruned;
+    uint64_t counts[SPOOL_OUTCOMES];
+    bool is_whole; /* with them the files have all outcomes up to up_to */
+};
+/* @begin: what was taken is void, each row is passed again; NULL: none.
+ * @take:  as spool_record_fn, but a result above 0 is none; NULL: the rows are only counted */
+struct audit_walk {
+    void (*begin)(void *userdata);
+    spool_record_fn *take;
+    void *userdata;
+};
+/* A daemon that runs may write rows to the file and remove them: then the file is read on.
+ * Return: EX_OK; another exit code, reported. */
+MUST_CHECK int audit_walk_rows(struct audit_check *check,
+                               struct spool *spool,
+                               uint64_t up_to,
+                               const struct audit_walk *walk,
+                               struct audit_rows *ret);
 
 /* seals.c: before the first line; after lines that could not be read. */
 void audit_begin_seals(struct seals *seals);

@@ -205,6 +205,46 @@ static int question_walk(struct question *question, struct spool *spool, enum sp
     return r == SPOOL_E_EMPTY ? 0 : r;
 }
 
+static void question_forget_rows(void *userdata)
+{
+    struct question *found = userdata;
+
+    audit_free_question(found);
+    memset(found->ended, 0, sizeof(found->ended));
+    found->life_count = 0;
+}
+
+/* What was found in rows, which has the same options. */
+static void question_add(struct question *question, struct question *found)
+{
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        question->ended[i] += found->ended[i];
+    for (uint64_t i = 0; i < found->life_count && i < QUESTION_LIVES_MAX; i++)
+        question_add_life(question, found->lives[i].record, NULL, 0);
+    if (found->life_count > QUESTION_LIVES_MAX)
+        question->life_count += found->life_count - QUESTION_LIVES_MAX;
+}
+
+/* Messages that ended and are not in the files. */
+static int question_walk_rows(struct audit_check *check, struct spool *spool)
+{
+    struct question found = check->question;
+    const struct audit_walk walk = {
+        .begin = question_forget_rows, .take = question_take_row, .userdata = &found};
+    struct spool_ledger ledger;
+    struct audit_rows rows;
+    int code, result = spool_get_ledger(spool, &ledger);
+
+    if (result != 0)
+        return cli_report_read_error(spool, result);
+    found.life_count = 0; /* those are of the files */
+    code = audit_walk_rows(check, spool, spool_last_seq(spool), &walk, &rows);
+    if (code == EX_OK)
+        question_add(&check->question, &found);
+    question_forget_rows(&found);
+    return code;
+}
+
 int audit_ask_spool(struct audit_check *check, const char *directory)
 {
     AUTO_SPOOL struct spool *spool = NULL;
@@ -217,9 +257,6 @@ int audit_ask_spool(struct audit_check *check, const char *directory)
     int r = question_walk(question, spool, SPOOL_PLACE_SPOOLED);
     if (r == 0)
         r = question_walk(question, spool, SPOOL_PLACE_KEPT);
-    if (r == 0)
-        r = spool_each_record(spool, check->last_seq, check->deliveries_omitted, 0,
-                              question_take_row, question);
     if (r > 0) {
         cli_error("the spool in %s cannot be looked through now; try again", directory);
         return EX_TEMPFAIL;
@@ -227,7 +264,7 @@ int audit_ask_spool(struct audit_check *check, const char *directory)
     if (r < 0)
         return cli_report_read_error(spool, r);
     question->is_spool_known = true;
-    return EX_OK;
+    return question_walk_rows(check, spool);
 }
 
 /* ---- the answer ---- */

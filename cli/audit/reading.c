@@ -2,6 +2,9 @@
 /*
  * reading.c - the lines of audit files, one file after the other
  *
+ * The file that was read last stays open: a daemon may write more lines into it, and the
+ * comparison with the database needs those that the database no longer has.
+ *
  * Invariant: memory for one line, whatever is in a file.
  */
 #include "cli/audit/check.h"
@@ -19,6 +22,9 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+/* While a rotation renames files one after the other, one has no name, or two. */
+#define OPEN_TRIES 100
 
 static bool is_compressed(const struct line *line)
 {
@@ -78,6 +84,7 @@ static int take_line(struct audit_check *check, const struct line *line, bool la
 static int stop_reading(struct audit_check *check, int error)
 {
     audit_lose_seals(&check->seals);
+    check->open.is_stopped = true;
     if (error == -ENOMEM)
         cli_error("out of memory while reading %s", check->file);
     else if (error != -ENOBUFS && error != -EIO)
@@ -95,8 +102,8 @@ static int stop_reading(struct audit_check *check, int error)
     return EX_OK;
 }
 
-/* To the end, or to a line whose seq is at least @up_to. @last: no other file comes after this
- * one. */
+/* To the end, or to a line whose seq is at least @up_to. @last: as far as is known no other file
+ * comes after this one. */
 static int read_lines(struct audit_check *check, struct lines *lines, bool last, uint64_t up_to)
 {
     struct line line;
@@ -115,17 +122,6 @@ static int read_lines(struct audit_check *check, struct lines *lines, bool last,
     return result < 0 ? stop_reading(check, result) : EX_OK;
 }
 
-static void begin_file(struct audit_check *check, int fd)
-{
-    struct audit_last *last = &check->open;
-
-    check->line = 0;
-    check->files++;
-    last->fd = fd;
-    lines_init(&last->lines, fd, RECORD_LINE_MAX + 1);
-    last->is_open = true;
-}
-
 void audit_close_last(struct audit_check *check)
 {
     struct audit_last *last = &check->open;
@@ -135,24 +131,173 @@ void audit_close_last(struct audit_check *check)
     lines_done(&last->lines);
     if (last->fd != STDIN_FILENO)
         (void)close(last->fd);
+    if (last->next >= 0)
+        (void)close(last->next);
     last->is_open = false;
 }
 
-int audit_read_file(struct audit_check *check, const char *file, bool last)
+static void begin_file(struct audit_check *check, const char *name, int fd)
 {
-    bool is_input = strcmp(file, "-") == 0;
-    int fd = is_input ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
-    int code;
+    struct audit_last *last = &check->open;
 
     audit_close_last(check);
-    check->file = is_input ? "standard input" : file;
-    if (fd < 0) {
-        code = errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE;
-        cli_error("cannot open the audit file %s: %m; %s", file,
-                  code == EX_NOPERM ? "run this as root or as the user of the service"
-                                    : "is audit.file, or the name given, right?");
-        return code;
+    check->file = strcmp(name, "-") == 0 ? "standard input" : name;
+    check->line = 0;
+    check->files++;
+    *last = (struct audit_last){.is_open = true, .fd = fd, .next = -1, .name = name};
+    lines_init(&last->lines, fd, RECORD_LINE_MAX + 1);
+}
+
+/* Another file comes after the open one: a half line at its end is a problem. What a daemon
+ * wrote to it since it was read is read first. */
+static int finish_file(struct audit_check *check)
+{
+    struct audit_last *last = &check->open;
+
+    if (!last->is_open || last->is_stopped)
+        return EX_OK;
+    check->torn = false;
+    if (check->zeros > 0) {
+        note_zeros(check, false, check->zeros_at, check->zeros);
+        check->zeros = 0;
+        return EX_OK;
     }
-    begin_file(check, fd);
-    return read_lines(check, &check->open.lines, last, UINT64_MAX);
+    lines_resume(&last->lines);
+    return read_lines(check, &last->lines, false, UINT64_MAX);
+}
+
+/* ---- names that a rotation moves ---- */
+
+static bool is_same_file(int a, int b)
+{
+    struct stat left, right;
+
+    return a >= 0 && b >= 0 && fstat(a, &left) == 0 && fstat(b, &right) == 0 &&
+           left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
+/* -1: it cannot be opened, or to open it may wait for somebody. */
+static int open_regular(const char *name)
+{
+    AUTO_CLOSE int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? cleanup_take_fd(&fd) : -1;
+}
+
+void audit_close_files(int *fds, int count)
+{
+    for (int i = 0; fds && i < count; i++) {
+        if (fds[i] >= 0)
+            (void)close(fds[i]);
+        fds[i] = -1;
+    }
+}
+
+void audit_open_files(char *const *names, int count, int *ret_fds)
+{
+    bool is_moved = true;
+
+    for (int tries = 0; is_moved && tries < OPEN_TRIES; tries++) {
+        is_moved = false;
+        if (tries > 0)
+            audit_close_files(ret_fds, count);
+        /* The newest first: if they are renamed meanwhile, one has the next name as well. */
+        for (int i = count - 1; i >= 0; i--) {
+            errno = 0;
+            ret_fds[i] = strcmp(names[i], "-") == 0 ? -1 : open_regular(names[i]);
+            is_moved |= (ret_fds[i] < 0 && errno == ENOENT) ||
+                        (i + 1 < count && is_same_file(ret_fds[i], ret_fds[i + 1]));
+        }
+    }
+}
+
+static int open_by_name(const char *file)
+{
+    int code, fd = strcmp(file, "-") == 0 ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        return fd;
+    code = errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+    cli_error("cannot open the audit file %s: %m; %s", file,
+              code == EX_NOPERM ? "run this as root or as the user of the service"
+                                : "is audit.file, or the name given, right?");
+    return -code;
+}
+
+/* As after a rotation and before the daemon knows of it: it still writes to the file before. */
+static bool is_not_begun(const struct audit_check *check, int fd)
+{
+    struct stat st;
+
+    return check->open.is_open && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
+}
+
+int audit_read_file(struct audit_check *check, const char *file, int *opened, bool last)
+{
+    int fd = cleanup_take_fd(opened);
+    int code = EX_OK;
+
+    if (fd < 0)
+        fd = open_by_name(file);
+    if (fd < 0)
+        return -fd;
+    if (last && is_not_begun(check, fd)) {
+        check->files++;
+        check->open.name = file;
+        check->open.next = fd;
+        return EX_OK;
+    }
+    code = finish_file(check);
+    begin_file(check, file, fd);
+    return code == EX_OK ? read_lines(check, &check->open.lines, true, UINT64_MAX) : code;
+}
+
+/* ---- what was written since ---- */
+
+/* The file behind the open one: that which was empty, or has the last name now. It has lines, so
+ * the daemon has left the open one. Return: a descriptor; -1: there is none. */
+static int take_successor(struct audit_last *last)
+{
+    AUTO_CLOSE int next = cleanup_take_fd(&last->next);
+    struct stat st;
+
+    if (next < 0 && strcmp(last->name, "-") != 0)
+        next = open_regular(last->name);
+    if (next < 0 || fstat(next, &st) < 0 || is_same_file(last->fd, next))
+        return -1;
+    if (st.st_size > 0)
+        return cleanup_take_fd(&next);
+    last->next = cleanup_take_fd(&next);
+    return -1;
+}
+
+/* Return: as audit_read_on(). @ret_more: another file may follow. */
+static int read_more(struct audit_check *check, uint64_t up_to, bool *ret_more)
+{
+    struct audit_last *last = &check->open;
+    int code = EX_OK, next = take_successor(last);
+    struct stat st;
+
+    *ret_more = next >= 0;
+    if (next >= 0) {
+        code = finish_file(check);
+        begin_file(check, last->name, next);
+    } else if (check->zeros > 0 || fstat(last->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        return EX_OK;
+    } else {
+        check->torn = false;
+        lines_resume(&last->lines);
+    }
+    return code == EX_OK ? read_lines(check, &last->lines, true, up_to) : code;
+}
+
+int audit_read_on(struct audit_check *check, uint64_t up_to)
+{
+    bool has_more = check->open.is_open && !check->open.is_stopped;
+    int code = EX_OK;
+
+    while (code == EX_OK && has_more && check->last_seq < up_to)
+        code = read_more(check, up_to, &has_more);
+    return code;
 }
