@@ -51,6 +51,9 @@ struct audit_last {
     int next;         /* the file behind it, which was empty; -1: none is known */
     const char *name; /* of the last file: this one, or that behind it */
     struct lines lines;
+    bool torn;      /* it ends in half a line, or in zeros: */
+    uint64_t zeros; /* so many of them */
+    uint64_t zeros_at;
 };
 
 /* @object: a line of a file, which may be unsound; @size: with its newline. */
@@ -78,9 +81,6 @@ struct audit_check {
     uint64_t counts[SPOOL_OUTCOMES];
     uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
     uint64_t admin;  /* lines about what operators changed, besides lines */
-    bool torn;       /* the last file ends in half a line, or in zeros: */
-    uint64_t zeros;  /* so many of them */
-    uint64_t zeros_at;
     bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
     struct id_set ids;
     struct seals seals;
@@ -171,8 +171,8 @@ void audit_free_far(struct audit_check *check);
 MUST_CHECK int audit_prepare_question(struct question *question);
 /* @record is of the files, and sound. */
 void audit_ask_record(struct audit_check *check, json_t *record);
-/* After the files: what is spooled, and what ended and is not in them. Return: EX_OK; the exit
- * code, reported. */
+/* question_spool.c: after the files, what is spooled, and what ended and is not in them.
+ * Return: EX_OK; the exit code, reported. */
 MUST_CHECK int audit_ask_spool(struct audit_check *check, const char *directory);
 enum question_verdict {
     QUESTION_ALL,       /* each was delivered, or it is explained why not */

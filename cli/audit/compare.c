@@ -127,7 +127,7 @@ static void compare_end(struct audit_check *check)
 {
     char text[AUDIT_TEXT_MAX];
 
-    if (check->zeros > 0 && check->database.running)
+    if (check->open.zeros > 0 && check->database.running)
         audit_add_general_problem(check, "%s", audit_describe_end(check, text));
 }
 

@@ -44,9 +44,9 @@ static int report_compressed(const struct audit_check *check)
 static void note_zeros(struct audit_check *check, bool is_end, uint64_t at, uint64_t count)
 {
     if (is_end) {
-        check->torn = true;
-        check->zeros_at = at;
-        check->zeros = count;
+        check->open.torn = true;
+        check->open.zeros_at = at;
+        check->open.zeros = count;
         return;
     }
     audit_lose_seals(&check->seals);
@@ -73,7 +73,7 @@ static int pass_zeros(struct audit_check *check, struct lines *lines, bool last)
 static int take_line(struct audit_check *check, const struct line *line, bool last)
 {
     if (line->torn && last) {
-        check->torn = true;
+        check->open.torn = true;
         return 0;
     }
     return audit_check_line(check, line) == 0 ? 1 : -ENOMEM;
@@ -102,8 +102,8 @@ static int stop_reading(struct audit_check *check, int error)
     return EX_OK;
 }
 
-/* To the end, or to a line whose seq is at least @up_to. @last: as far as is known no other file
- * comes after this one. */
+/* To the end, or to a line whose seq is at least @up_to. @last: as far as is known no other
+ * file comes after this one. */
 static int read_lines(struct audit_check *check, struct lines *lines, bool last, uint64_t up_to)
 {
     struct line line;
@@ -156,10 +156,10 @@ static int finish_file(struct audit_check *check)
 
     if (!last->is_open || last->is_stopped)
         return EX_OK;
-    check->torn = false;
-    if (check->zeros > 0) {
-        note_zeros(check, false, check->zeros_at, check->zeros);
-        check->zeros = 0;
+    check->open.torn = false;
+    if (check->open.zeros > 0) {
+        note_zeros(check, false, check->open.zeros_at, check->open.zeros);
+        check->open.zeros = 0;
         return EX_OK;
     }
     lines_resume(&last->lines);
@@ -176,7 +176,7 @@ static bool is_same_file(int a, int b)
            left.st_dev == right.st_dev && left.st_ino == right.st_ino;
 }
 
-/* -1: it cannot be opened, or to open it may wait for somebody. */
+/* -1: it cannot be opened, or to open it may wait for another process. */
 static int open_regular(const char *name)
 {
     AUTO_CLOSE int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -255,8 +255,8 @@ int audit_read_file(struct audit_check *check, const char *file, int *opened, bo
 
 /* ---- what was written since ---- */
 
-/* The file behind the open one: that which was empty, or has the last name now. It has lines, so
- * the daemon has left the open one. Return: a descriptor; -1: there is none. */
+/* The file behind the open one: that which was empty, or has the last name now. It has lines,
+ * so the daemon has left the open one. Return: a descriptor; -1: there is none. */
 static int take_successor(struct audit_last *last)
 {
     AUTO_CLOSE int next = cleanup_take_fd(&last->next);
@@ -283,10 +283,10 @@ static int read_more(struct audit_check *check, uint64_t up_to, bool *ret_more)
     if (next >= 0) {
         code = finish_file(check);
         begin_file(check, last->name, next);
-    } else if (check->zeros > 0 || fstat(last->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+    } else if (check->open.zeros > 0 || fstat(last->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         return EX_OK;
     } else {
-        check->torn = false;
+        check->open.torn = false;
         lines_resume(&last->lines);
     }
     return code == EX_OK ? read_lines(check, &last->lines, true, up_to) : code;

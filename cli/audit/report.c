@@ -208,13 +208,13 @@ const char *audit_describe_end(const struct audit_check *check,
 {
     bool is_running = check->database.running;
 
-    if (check->zeros > 0)
+    if (check->open.zeros > 0)
         text_format(text, AUDIT_TEXT_MAX,
                     "%s ends with %" PRIu64 " zero byte%s from byte %" PRIu64
                     " on, as a power cut leaves them; %s the daemon: it cuts them and writes "
                     "again what it had not synced",
-                    check->file, check->zeros, cli_plural(check->zeros), check->zeros_at,
-                    is_running ? "restart" : "start");
+                    check->file, check->open.zeros, cli_plural(check->open.zeros),
+                    check->open.zeros_at, is_running ? "restart" : "start");
     else
         text_format(text, AUDIT_TEXT_MAX, "the last line is half written%s",
                     is_running ? ", the daemon is at it"
@@ -229,7 +229,7 @@ void audit_print_page(const struct audit_check *check)
     print_history(check);
     print_seals(check);
     print_database(check);
-    if (check->torn) {
+    if (check->open.torn) {
         fputs("          ", stdout);
         text_put(stdout, audit_describe_end(check, text));
         puts("");
@@ -341,10 +341,10 @@ int audit_print_json(const struct audit_check *check)
     json_unsigned(&json, "first_seq", check->first_seq);
     json_unsigned(&json, "last_seq", check->last_seq);
     json_unsigned(&json, "clock_steps", check->clock_steps);
-    json_bool(&json, "torn", check->torn);
-    if (check->zeros > 0) {
-        json_unsigned(&json, "zeros", check->zeros);
-        json_unsigned(&json, "zeros_at", check->zeros_at);
+    json_bool(&json, "torn", check->open.torn);
+    if (check->open.zeros > 0) {
+        json_unsigned(&json, "zeros", check->open.zeros);
+        json_unsigned(&json, "zeros_at", check->open.zeros_at);
     }
     json_open_object(&json, "outcomes");
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)

@@ -468,7 +468,7 @@ static void put_files(const struct page *page)
     if (page->file_count > PAGE_ROWS_MAX)
         fprintf(page->stream, "<li>and %d more</li>", page->file_count - PAGE_ROWS_MAX);
     fputs("</ul>\n", page->stream);
-    if (check->torn) {
+    if (check->open.torn) {
         char text[AUDIT_TEXT_MAX];
 
         fputs("<p class=\"note\">How the last file ends: ", page->stream);

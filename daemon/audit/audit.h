@@ -5,9 +5,9 @@
  * The outcome table is the truth, the file an export of it. After each commit
  * the gateway calls audit_export(): new rows are appended with one write and no
  * sync. Every AUDIT_SYNC_MS, AUDIT_SYNC_ROWS or AUDIT_SYNC_BYTES, or when the spool awaits
- * it, the file is synced and the spool's cursor is advanced, which becomes durable with the next
- * commit. So after a crash the file may be ahead of the cursor, never behind it: its
- * tail is read at open and those rows are not written again; half a line at the end,
+ * it, the file is synced and the spool's cursor is advanced, which becomes durable with
+ * the next commit. So after a crash the file may be ahead of the cursor, never behind it:
+ * its tail is read at open and those rows are not written again; half a line at the end,
  * from a torn write, is cut off.
  *
  * A file that cannot be written (disk full, folder read-only) stops nothing:
