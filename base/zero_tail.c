@@ -6,20 +6,16 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
 
-#include "base/cleanup.h"
 #include "base/read_full.h"
 
-#define BLOCK_BYTES ((off_t)64 * 1024)
+#define BLOCK_BYTES 16384
 
 int zero_tail_begin(int fd, off_t size, off_t *ret)
 {
-    AUTO_FREE char *block = malloc((size_t)BLOCK_BYTES);
+    char block[BLOCK_BYTES];
     off_t least = size > ZERO_TAIL_MAX ? size - ZERO_TAIL_MAX : 0, end = size;
 
-    if (!block)
-        return -ENOMEM;
     while (end > least) {
         off_t count = end - least < BLOCK_BYTES ? end - least : BLOCK_BYTES;
         ssize_t got = read_full_at(fd, block, (size_t)count, end - count);

@@ -19,7 +19,7 @@
  * zero_tail_begin() - where the zeros begin with which the first @size bytes of a file end
  * @ret: @size if they end with another byte; @size - ZERO_TAIL_MAX at least
  *
- * Reads backward, in 64 KiB of memory. Return: 0; -EIO also where the file is shorter; other
+ * Reads backward, in 16 KiB of the stack. Return: 0; -EIO also where the file is shorter; other
  * negative errno.
  */
 MUST_CHECK int zero_tail_begin(int fd, off_t size, off_t *ret);

@@ -120,7 +120,7 @@ static int id_chunk_grow(struct id_chunk *chunk)
         return 0;
     if (chunk->size >= ID_SET_LIST_MAX)
         return id_chunk_become_bits(chunk);
-    list = realloc(chunk->list, 2 * chunk->size * sizeof(*list));
+    list = realloc(chunk->list, (size_t)2 * chunk->size * sizeof(*list));
     if (!list)
         return -ENOMEM;
     chunk->list = list;
