@@ -148,7 +148,8 @@ int lines_skip_zeros(struct lines *lines, uint64_t *ret_at, uint64_t *ret_count)
 
 void lines_resume(struct lines *lines)
 {
+    if (lines->ended)
+        lines->taken = 0; /* of a torn line: others were left before the end was read */
     lines->ended = false;
-    lines->taken = 0;
     lines->scanned = 0;
 }

@@ -52,8 +52,8 @@ MUST_CHECK int lines_next(struct lines *lines, struct line *ret);
  */
 MUST_CHECK int lines_skip_zeros(struct lines *lines, uint64_t *ret_at, uint64_t *ret_count);
 
-/* After the end: the file may have grown. A torn line that was handed out last is handed out
- * again, with what follows it. */
+/* The file may have grown, if its end was read. A torn line that was handed out last is handed
+ * out again, with what follows it. */
 void lines_resume(struct lines *lines);
 
 #endif

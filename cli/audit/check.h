@@ -48,6 +48,7 @@ struct audit_last {
     bool is_open;
     bool is_stopped; /* what follows in it cannot be read */
     int fd;
+    uint64_t limit;   /* no line behind this byte is read now */
     int next;         /* the file behind it, which was empty; -1: none is known */
     const char *name; /* of the last file: this one, or that behind it */
     struct lines lines;

@@ -102,6 +102,12 @@ static int stop_reading(struct audit_check *check, int error)
     return EX_OK;
 }
 
+/* So a file that grows as fast as it is read comes to an end. */
+static bool is_far_enough(const struct audit_check *check, const struct lines *lines)
+{
+    return lines->offset + lines->taken >= check->open.limit;
+}
+
 /* To the end, or to a line whose seq is at least @up_to. @last: as far as is known no other
  * file comes after this one. */
 static int read_lines(struct audit_check *check, struct lines *lines, bool last, uint64_t up_to)
@@ -116,7 +122,7 @@ static int read_lines(struct audit_check *check, struct lines *lines, bool last,
             result = pass_zeros(check, lines, last);
         else
             result = take_line(check, &line, last);
-        if (result != 1 || check->last_seq >= up_to)
+        if (result != 1 || check->last_seq >= up_to || is_far_enough(check, lines))
             break;
     }
     return result < 0 ? stop_reading(check, result) : EX_OK;
@@ -144,7 +150,8 @@ static void begin_file(struct audit_check *check, const char *name, int fd)
     check->file = strcmp(name, "-") == 0 ? "standard input" : name;
     check->line = 0;
     check->files++;
-    *last = (struct audit_last){.is_open = true, .fd = fd, .next = -1, .name = name};
+    *last = (struct audit_last){
+        .is_open = true, .fd = fd, .limit = UINT64_MAX, .next = -1, .name = name};
     lines_init(&last->lines, fd, RECORD_LINE_MAX + 1);
 }
 
@@ -237,6 +244,7 @@ int audit_read_file(struct audit_check *check, const char *file, int *opened, bo
 {
     int fd = cleanup_take_fd(opened);
     int code = EX_OK;
+    struct stat st;
 
     if (fd < 0)
         fd = open_by_name(file);
@@ -250,7 +258,13 @@ int audit_read_file(struct audit_check *check, const char *file, int *opened, bo
     }
     code = finish_file(check);
     begin_file(check, file, fd);
-    return code == EX_OK ? read_lines(check, &check->open.lines, true, UINT64_MAX) : code;
+    if (code != EX_OK)
+        return code;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        check->open.limit = (uint64_t)st.st_size;
+    code = read_lines(check, &check->open.lines, true, UINT64_MAX);
+    check->open.limit = UINT64_MAX;
+    return code;
 }
 
 /* ---- what was written since ---- */

@@ -128,18 +128,18 @@ def remount(folder, options):
 def audit_beside_a_busy_daemon_is_exact_and_raises_no_false_alarm():
     rig = Rig().start()
     rig.gateway.wait_link()
-    enough = threading.Event()
-    published = []
+    runs, rounds = 12, threading.Semaphore(0)
 
     def publish():
-        while not enough.is_set():
-            rig.publish(200)
-            published.append(200)
+        for _ in range(runs):
+            rounds.acquire()
+            rig.publish(600)
 
     load = threading.Thread(target=publish)
     load.start()
     try:
-        for run in range(16):
+        for run in range(runs):
+            rounds.release()
             found = rig.judge()
             check(found["database"]["running"], "it runs", found["database"])
             check(found["lines"] == 0 or found["database"]["counts_compared"], "compared", found)
@@ -147,13 +147,12 @@ def audit_beside_a_busy_daemon_is_exact_and_raises_no_false_alarm():
                 done = rig.gateway.tool("audit", "--id", str(found["last_seq"]), "--json")
                 check(done.returncode in (0, 75), "the newest message is found", done.stdout)
     finally:
-        enough.set()
+        rounds.release(runs)
         load.join()
-    print("# beside a load of %d messages" % sum(published), flush=True)
     rig.gateway.wait_drained(60)
     rig.judge()
     rig.gateway.stop()
-    rig.check_whole(sum(published))
+    rig.check_whole(600 * runs)
 
 
 @case
@@ -163,12 +162,14 @@ def audit_beside_rotations_raises_no_false_alarm():
     enough = threading.Event()
 
     def publish():
-        while not enough.is_set():
+        for _ in range(300):
+            if enough.is_set():
+                break
             rig.publish(100)
 
     def rotate():
         before = rig.audit_status().get("last_seq", 0)
-        wait_for(lambda: rig.audit_status().get("last_seq", 0) > before, 30, "a record")
+        wait_for(lambda: not load.is_alive() or rig.audit_status().get("last_seq", 0) > before, 30)
         reloads = rig.says(" reloaded ")
         for number in (2, 1, 0):
             name = "%s.%d" % (rig.file, number) if number else rig.file

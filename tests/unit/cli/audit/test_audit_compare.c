@@ -487,6 +487,35 @@ static void files_that_are_rotated_while_they_are_read_are_read_once_each(void *
     id_set_done(&check.ids);
 }
 
+/* With each line that is read, as a daemon that is faster than the reader. */
+static void write_one_more(void *userdata, const struct json_t *object, size_t size)
+{
+    struct audit_check *check = userdata;
+    FILE *file = fopen(path, "ae");
+
+    (void)object;
+    (void)size;
+    assert_non_null(file);
+    assert_true(fputs("{\"admin\":\"hold\",\"time\":\"2026-11-01T12:34:58.120Z\",\"uid\":0}\n",
+                      file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_true(check->admin < 100);
+}
+
+static void a_file_that_grows_as_it_is_read_comes_to_an_end(void **state)
+{
+    struct fixture *f = *state;
+    char *list[] = {path};
+    const struct audit_files files = {.names = list, .count = 1, .directory = f->directory};
+    struct audit_check check = {.on_line = write_one_more, .userdata = &check};
+
+    export_history(f, path, 7);
+    assert_int_equal(audit_check_files(&check, &files), EX_OK);
+    assert_int_equal(check.lines, 7);
+    assert_int_equal(check.problem_count, 0);
+    id_set_done(&check.ids);
+}
+
 static void rows_that_no_file_has_are_missed_beside_a_daemon(void **state)
 {
     struct fixture *f = *state;
@@ -721,6 +750,7 @@ int main(void)
         CASE(between_a_rotation_and_its_signal_the_renamed_file_is_read_on),
         CASE(after_the_signal_both_files_are_read_on),
         CASE(files_that_are_rotated_while_they_are_read_are_read_once_each),
+        CASE(a_file_that_grows_as_it_is_read_comes_to_an_end),
         CASE(rows_that_no_file_has_are_missed_beside_a_daemon),
         CASE(zeros_behind_the_lines_of_a_running_daemon_are_a_problem),
         CASE(a_message_is_found_that_goes_to_the_file_meanwhile),
