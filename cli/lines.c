@@ -28,14 +28,25 @@ void lines_done(struct lines *lines)
     bytes_done(&lines->bytes);
 }
 
+static void lines_consume(struct lines *lines, size_t size)
+{
+    bytes_consume(&lines->bytes, size);
+    lines->offset += size;
+}
+
+static void lines_leave(struct lines *lines)
+{
+    lines_consume(lines, lines->taken);
+    lines->taken = 0;
+}
+
 bool lines_take(struct lines *lines, struct line *ret)
 {
     struct view view;
     const char *start;
     const char *newline;
 
-    bytes_consume(&lines->bytes, lines->taken);
-    lines->taken = 0;
+    lines_leave(lines);
     view = bytes_view(&lines->bytes);
     if (view.size == 0)
         return false;
@@ -61,8 +72,7 @@ int lines_fill(struct lines *lines)
     ssize_t got;
     int result;
 
-    bytes_consume(&lines->bytes, lines->taken);
-    lines->taken = 0;
+    lines_leave(lines);
     used = bytes_used(&lines->bytes);
     if (used >= lines->bytes.cap)
         return -ENOBUFS;
@@ -98,4 +108,48 @@ int lines_next(struct lines *lines, struct line *ret)
             return result;
     }
     return 1;
+}
+
+static size_t count_zeros(struct view view)
+{
+    size_t count = 0;
+
+    while (count < view.size && view.data[count] == 0)
+        count++;
+    return count;
+}
+
+int lines_skip_zeros(struct lines *lines, uint64_t *ret_at, uint64_t *ret_count)
+{
+    struct view view = bytes_view(&lines->bytes);
+    const uint8_t *zero = view.size > 0 ? memchr(view.data, 0, view.size) : NULL;
+    uint64_t at;
+
+    if (!zero)
+        return 0;
+    lines->taken = (size_t)(zero - view.data);
+    lines_leave(lines);
+    lines->scanned = 0;
+    at = lines->offset;
+    while ((view = bytes_view(&lines->bytes)).size == 0 || view.data[0] == 0) {
+        int result;
+
+        lines_consume(lines, count_zeros(view));
+        if (bytes_used(&lines->bytes) > 0 || lines->ended)
+            break;
+        result = lines_fill(lines);
+        if (result < 0)
+            return result;
+    }
+    *ret_at = at;
+    *ret_count = lines->offset - at;
+    return 1;
+}
+
+void lines_resume(struct lines *lines)
+{
+    if (lines->ended)
+        lines->taken = 0; /* of a torn line: others were left before the end was read */
+    lines->ended = false;
+    lines->scanned = 0;
 }

@@ -2,10 +2,11 @@
 /*
  * check.c - mqtt-spool audit: are the audit files the whole truth?
  *
- * Reads the files line by line, in the order of their rotation. Then the sums
+ * The files are read line by line, in the order of their rotation. Then the sums
  * are compared with the ledger of the database.
  *
- * Memory depends on the span of ids, one bit each, and on nothing else.
+ * Memory depends on the ids, a bit each of those that are close together, and on nothing
+ * else: id_set.h has the bound.
  */
 #include "cli/audit/check.h"
 
@@ -13,13 +14,12 @@
 #include "cli/audit/files.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
-#include "daemon/record/outcome.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 static const char help_text[] =
     "Usage: mqtt-spool audit [OPTION]... [FILE]...\n"
@@ -50,84 +50,6 @@ static const char help_text[] =
     "usage; 65 something is wrong, or there is no such message; 69 or 77 a file\n"
     "cannot be read, or the result cannot be printed; 75 some are still spooled, or\n"
     "try again; 78 configuration.\n";
-
-static bool is_compressed(const struct line *line)
-{
-    return line->size >= 2 && memcmp(line->text, AUDIT_GZIP_MAGIC, 2) == 0;
-}
-
-static int report_compressed(const struct audit_check *check)
-{
-    cli_error("%s is compressed and not read as it is: zcat %s | mqtt-spool audit - ... (- is "
-              "standard input, the files that follow it come after)",
-              check->file, check->file);
-    return EX_DATAERR;
-}
-
-/* @last: no other file comes after this one. */
-static int check_lines(struct audit_check *check, struct lines *lines, bool last)
-{
-    struct line line;
-    int result;
-
-    while ((result = lines_next(lines, &line)) == 1) {
-        if (check->line == 0 && is_compressed(&line))
-            return report_compressed(check);
-        if (line.torn && last) {
-            check->torn = true;
-            return EX_OK;
-        }
-        if (audit_check_line(check, &line) != 0) {
-            cli_error("out of memory while reading %s", check->file);
-            return EX_UNAVAILABLE;
-        }
-    }
-    if (result < 0)
-        audit_lose_seals(&check->seals);
-    if (result == -ENOBUFS) {
-        check->line++;
-        audit_add_problem(check,
-                          "this line is longer than any record; what follows was not read");
-        return EX_OK;
-    }
-    if (result == -EIO) {
-        check->line++;
-        audit_add_problem(check,
-                          "the disk does not give this line (journalctl -k says more); what "
-                          "follows was not read");
-        return EX_OK;
-    }
-    if (result < 0) {
-        cli_error("cannot read %s: %s", check->file, strerror(-result));
-        return EX_UNAVAILABLE;
-    }
-    return EX_OK;
-}
-
-static int check_file(struct audit_check *check, const char *file, bool last)
-{
-    AUTO_CLOSE int fd = -1;
-    struct lines lines;
-    int code;
-
-    check->file = strcmp(file, "-") == 0 ? "standard input" : file;
-    check->line = 0;
-    check->files++;
-    if (strcmp(file, "-") != 0) {
-        fd = open(file, O_RDONLY | O_CLOEXEC);
-        if (fd < 0) {
-            code = errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE;
-            cli_error("cannot open the audit file %s: %m; %s", file,
-                      code == EX_NOPERM ? "run this as root or as the user of the service"
-                                        : "is audit.file, or the name given, right?");
-            return code;
-        }
-    }
-    lines_init(&lines, fd < 0 ? STDIN_FILENO : fd, RECORD_LINE_MAX + 1);
-    code = check_lines(check, &lines, last);
-    lines_done(&lines);
-    return code;
-}
 
 struct audit_request {
     struct audit_files files;
@@ -180,12 +102,19 @@ int audit_check_files(struct audit_check *check, const struct audit_files *files
 {
     const char *directory = files->directory;
     int code = EX_OK, count = files->count;
+    AUTO_FREE int *fds = calloc((size_t)count + 1, sizeof(*fds));
 
+    if (!fds) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
     audit_begin_seals(&check->seals);
     if (directory)
         code = audit_compare_before(check, directory);
+    audit_open_files(files->names, count, fds);
     for (int i = 0; code == EX_OK && i < count; i++)
-        code = check_file(check, files->names[i], i + 1 == count);
+        code = audit_read_file(check, files->names[i], &fds[i], i + 1 == count);
+    audit_close_files(fds, count);
     check->is_rotated = check->lines == 0 && count > 0 &&
                         strcmp(files->names[count - 1], "-") != 0 &&
                         audit_is_rotated(files->names[count - 1]);
@@ -193,6 +122,7 @@ int audit_check_files(struct audit_check *check, const struct audit_files *files
         code = audit_compare_after(check, directory);
     if (code == EX_OK && directory && check->question.is_asked)
         code = audit_ask_spool(check, directory);
+    audit_close_last(check);
     audit_compare_far(check);
     return code;
 }

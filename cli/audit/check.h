@@ -43,6 +43,20 @@ struct audit_database {
     uint64_t pruned;  /* numbers after the files' end whose rows were pruned */
 };
 
+/* The file that was read last. */
+struct audit_last {
+    bool is_open;
+    bool is_stopped; /* what follows in it cannot be read */
+    int fd;
+    uint64_t limit;   /* no line behind this byte is read now */
+    int next;         /* the file behind it, which was empty; -1: none is known */
+    const char *name; /* of the last file: this one, or that behind it */
+    struct lines lines;
+    bool torn;      /* it ends in half a line, or in zeros: */
+    uint64_t zeros; /* so many of them */
+    uint64_t zeros_at;
+};
+
 /* @object: a line of a file, which may be unsound; @size: with its newline. */
 struct json_t;
 typedef void audit_line_fn(void *userdata, const struct json_t *object, size_t size);
@@ -56,6 +70,7 @@ struct audit_check {
     /* the place that is being read */
     const char *file;
     uint64_t line;
+    struct audit_last open;
     /* found out */
     uint64_t files;
     uint64_t lines;
@@ -67,7 +82,6 @@ struct audit_check {
     uint64_t counts[SPOOL_OUTCOMES];
     uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
     uint64_t admin;  /* lines about what operators changed, besides lines */
-    bool torn;       /* the last file ends in half a line */
     bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
     struct id_set ids;
     struct seals seals;
@@ -101,6 +115,45 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
  * noted of it means nothing. */
 MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
 
+/* reading.c: descriptors of regular files, so that a rotation while some are read moves none
+ * of them; -1 for what is read by its name when its turn comes. */
+void audit_open_files(char *const *names, int count, int *ret_fds);
+void audit_close_files(int *fds, int count);
+/* The lines of @file; - is standard input. @opened: its descriptor, which is taken, or -1.
+ * @last: no other file comes after it. Return: EX_OK; another exit code, reported. */
+MUST_CHECK int
+audit_read_file(struct audit_check *check, const char *file, int *opened, bool last);
+/* What was written since to that file, and to the one that has the last name now, up to a line
+ * whose seq is at least @up_to. Return: as above. */
+MUST_CHECK int audit_read_on(struct audit_check *check, uint64_t up_to);
+void audit_close_last(struct audit_check *check);
+
+/* rows.c: outcomes of the database that the files lack */
+struct audit_rows {
+    uint64_t up_to;      /* the newest that is asked for */
+    uint64_t next;       /* the number that comes next, if none is missing */
+    uint64_t exported;   /* numbers that are missing up to here went to the files meanwhile */
+    uint64_t pruned_seq; /* and then up to here they are of pruned deliveries */
+    uint64_t rows;
+    uint64_t pruned;
+    uint64_t counts[SPOOL_OUTCOMES];
+    bool is_whole; /* with them the files have all outcomes up to up_to */
+};
+/* @begin: what was taken is void, each row is passed again; NULL: none.
+ * @take:  as spool_record_fn, but a result above 0 is none; NULL: the rows are only counted */
+struct audit_walk {
+    void (*begin)(void *userdata);
+    spool_record_fn *take;
+    void *userdata;
+};
+/* A daemon that runs may write rows to the file and remove them: then the file is read on.
+ * Return: EX_OK; another exit code, reported. */
+MUST_CHECK int audit_walk_rows(struct audit_check *check,
+                               struct spool *spool,
+                               uint64_t up_to,
+                               const struct audit_walk *walk,
+                               struct audit_rows *ret);
+
 /* seals.c: before the first line; after lines that could not be read. */
 void audit_begin_seals(struct seals *seals);
 void audit_lose_seals(struct seals *seals);
@@ -119,8 +172,8 @@ void audit_free_far(struct audit_check *check);
 MUST_CHECK int audit_prepare_question(struct question *question);
 /* @record is of the files, and sound. */
 void audit_ask_record(struct audit_check *check, json_t *record);
-/* After the files: what is spooled, and what ended and is not in them. Return: EX_OK; the exit
- * code, reported. */
+/* question_spool.c: after the files, what is spooled, and what ended and is not in them.
+ * Return: EX_OK; the exit code, reported. */
 MUST_CHECK int audit_ask_spool(struct audit_check *check, const char *directory);
 enum question_verdict {
     QUESTION_ALL,       /* each was delivered, or it is explained why not */
@@ -136,8 +189,8 @@ void audit_free_question(struct question *question);
 void audit_print_answer(const struct audit_check *check);
 void audit_write_answer(struct json *json, const struct audit_check *check);
 
-/* compare.c: before the files are read, the export cursor; after it, everything else. What
- * cannot be compared is left out; the exit code is that of opening the spool. */
+/* compare.c: before the files are read, the export cursor; after it, everything else. The exit
+ * code is that of opening the spool, or of what is read then. */
 MUST_CHECK int audit_compare_before(struct audit_check *check, const char *directory);
 MUST_CHECK int audit_compare_after(struct audit_check *check, const char *directory);
 
@@ -154,7 +207,10 @@ bool audit_is_rotated(const char *file);
 struct audit_files;
 MUST_CHECK int audit_check_files(struct audit_check *check, const struct audit_files *files);
 
-/* report.c: on standard output. */
+/* report.c: how the last file ends, if it is torn. */
+const char *audit_describe_end(const struct audit_check *check,
+                               char text[static AUDIT_TEXT_MAX]);
+/* On standard output. */
 void audit_print_page(const struct audit_check *check);
 /* Return: EX_OK; EX_UNAVAILABLE, reported: it could not be printed. */
 MUST_CHECK int audit_print_json(const struct audit_check *check);

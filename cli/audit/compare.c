@@ -4,11 +4,9 @@
  *
  * A daemon may be at work while the files are read. The comparison is exact
  * anyway because of its order: the export cursor is read before the files, so
- * they must reach at least that far; the ledger is read after them, and then
- * the rows that it counts and the files do not have yet. Rows leave the
- * database only after they were written to the file, so only a running daemon
- * can remove one between these two steps; then the counts are bounds, not
- * equations, and the page has a note.
+ * they must reach at least that far; the ledger is read after them, with the newest
+ * number that it counts. What the files lack up to there is in the database, or was
+ * written to the last file meanwhile, which is then read on (rows.c).
  */
 #include "cli/audit/check.h"
 #include "cli/cli.h"
@@ -29,31 +27,6 @@ int audit_compare_before(struct audit_check *check, const char *directory)
     if (code == EX_OK)
         check->database.exported = spool_exported(spool);
     return code;
-}
-
-/* Rows that the ledger counts and the files do not have yet. */
-struct waiting {
-    uint64_t last;       /* of those rows */
-    uint64_t next;       /* the number that comes next, if none is missing */
-    uint64_t exported;   /* numbers that are missing up to here went to the files meanwhile */
-    uint64_t pruned_seq; /* and then up to here they are of pruned deliveries */
-    uint64_t rows;
-    uint64_t pruned;
-    uint64_t counts[SPOOL_OUTCOMES];
-};
-
-static int count_waiting(void *userdata, const struct spool_record *record)
-{
-    struct waiting *waiting = userdata;
-
-    if (record->seq > waiting->last)
-        return 1; /* newer than the ledger that was read */
-    if (waiting->next > waiting->exported && record->seq - 1 <= waiting->pruned_seq)
-        waiting->pruned += record->seq - waiting->next;
-    waiting->next = record->seq + 1;
-    waiting->rows++;
-    waiting->counts[record->outcome]++;
-    return 0;
 }
 
 static uint64_t sum_ended(const struct spool_ledger *ledger)
@@ -88,8 +61,7 @@ static void compare_cursor(struct audit_check *check)
     audit_mark_problem_ahead(check);
 }
 
-/* @exact: @waiting has each row that the files lack. */
-static void compare_counts(struct audit_check *check, const struct waiting *waiting, bool exact)
+static void compare_counts(struct audit_check *check, const struct audit_rows *waiting)
 {
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         const char *name = spool_outcome_name((enum spool_outcome)i);
@@ -99,7 +71,7 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
 
         if (check->deliveries_omitted && i == SPOOL_DELIVERED)
             continue;
-        if (exact ? here != there : check->counts[i] > there)
+        if (waiting->is_whole ? here != there : check->counts[i] > there)
             audit_add_general_problem(check,
                                       "%s: %" PRIu64 " in the files (and %" PRIu64
                                       " in the database that they lack), %" PRIu64
@@ -108,62 +80,96 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
     }
 }
 
-static void compare_ledger(struct audit_check *check, const struct waiting *waiting)
+/* Each outcome has one number, so the ledger's sum is the newest one. */
+static void compare_sums(struct audit_check *check)
 {
-    struct audit_database *database = &check->database;
-    bool exact = waiting->last <= check->last_seq ||
-                 waiting->rows + waiting->pruned == waiting->last - check->last_seq;
+    const struct audit_database *database = &check->database;
 
-    database->waiting = waiting->rows;
-    database->pruned = waiting->pruned;
-    /* A ledger that is wrong in itself cannot be compared. */
-    if (check->ledger_known && !spool_ledger_balances(&database->ledger))
-        return;
     if (!spool_ledger_balances(&database->ledger))
         audit_add_general_problem(check,
                                   "the ledger does not balance: %" PRIu64 " accepted, %" PRIu64
                                   " ended, %" PRIu64 " spooled",
                                   database->ledger.accepted, database->ended,
                                   database->ledger.spooled);
+    if (database->ended != database->last_seq)
+        audit_add_general_problem(check,
+                                  "the ledger counts %" PRIu64
+                                  " outcomes, but the newest record has the seq %" PRIu64,
+                                  database->ended, database->last_seq);
+}
+
+static void compare_ledger(struct audit_check *check, const struct audit_rows *waiting)
+{
+    struct audit_database *database = &check->database;
+
+    database->waiting = waiting->rows;
+    database->pruned = waiting->pruned;
+    /* A ledger that is wrong in itself cannot be compared. */
+    if (check->ledger_known &&
+        (!spool_ledger_balances(&database->ledger) || database->ended != database->last_seq))
+        return;
+    compare_sums(check);
     /* Only a whole history can have the sums of the ledger. */
-    database->counts_compared = check->first_seq == 1 || (check->lines == 0 && exact);
+    database->counts_compared =
+        check->first_seq == 1 || (check->lines == 0 && waiting->is_whole);
     if (database->counts_compared)
-        compare_counts(check, waiting, exact || check->deliveries_omitted);
-    if (!exact && !database->running && !check->deliveries_omitted &&
-        check->last_seq >= database->exported)
+        compare_counts(check, waiting);
+    if (!waiting->is_whole && check->last_seq >= database->exported)
         audit_add_general_problem(
             check,
             "outcomes are neither in the files nor in the database: %" PRIu64
             " of those after seq %" PRIu64,
-            waiting->last - check->last_seq - waiting->rows, check->last_seq);
+            waiting->up_to - check->last_seq - waiting->rows, check->last_seq);
+}
+
+/* The daemon cuts zeros when it opens the file. */
+static void compare_end(struct audit_check *check)
+{
+    char text[AUDIT_TEXT_MAX];
+
+    if (check->open.zeros > 0 && check->database.running)
+        audit_add_general_problem(check, "%s", audit_describe_end(check, text));
+}
+
+static int read_ledger(struct audit_check *check, struct spool *spool)
+{
+    struct audit_database *database = &check->database;
+    int result = spool_get_ledger(spool, &database->ledger);
+
+    if (result != 0)
+        return cli_report_read_error(spool, result);
+    database->ended = sum_ended(&database->ledger);
+    database->last_seq = spool_last_seq(spool);
+    return EX_OK;
 }
 
 int audit_compare_after(struct audit_check *check, const char *directory)
 {
     AUTO_SPOOL struct spool *spool = NULL;
     struct audit_database *database = &check->database;
-    struct waiting waiting = {0};
-    int result = cli_open_spool(directory, &spool);
+    const struct audit_walk count = {0};
+    struct audit_rows waiting = {0};
+    int code = cli_open_spool(directory, &spool);
+    uint64_t last_seq = 0;
 
-    if (result != EX_OK)
-        return result;
-    database->running = spool_is_in_use(directory);
-    result = spool_get_ledger(spool, &database->ledger);
-    database->ended = sum_ended(&database->ledger);
-    if (result == 0) {
-        /* Each outcome has one seq, so the ledger's sum is the newest that it counts. */
-        waiting.last = database->ended;
-        waiting.next = check->last_seq + 1;
-        waiting.exported = spool_exported(spool);
-        waiting.pruned_seq = check->deliveries_omitted ? 0 : spool_pruned_seq(spool);
-        result = spool_each_record(spool, check->last_seq, check->deliveries_omitted, 0,
-                                   count_waiting, &waiting);
+    if (code == EX_OK)
+        code = read_ledger(check, spool);
+    if (code == EX_OK)
+        code = audit_walk_rows(check, spool, database->last_seq, &count, &waiting);
+    /* A line for pruned deliveries may go beyond the newest number that the ledger counted. */
+    while (code == EX_OK && check->last_seq > database->last_seq &&
+           database->last_seq > last_seq) {
+        last_seq = database->last_seq;
+        code = read_ledger(check, spool);
+        if (code == EX_OK)
+            code = audit_walk_rows(check, spool, database->last_seq, &count, &waiting);
     }
-    if (result < 0)
-        return cli_report_read_error(spool, result);
-    database->last_seq = spool_last_seq(spool);
+    if (code != EX_OK)
+        return code;
+    database->running = spool_is_in_use(directory);
     database->compared = true;
     compare_cursor(check);
     compare_ledger(check, &waiting);
+    compare_end(check);
     return EX_OK;
 }

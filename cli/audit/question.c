@@ -9,17 +9,12 @@
 #include "cli/audit/check.h"
 
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/view.h"
 #include "cli/audit/question.h"
 #include "cli/cli.h"
 #include "daemon/mqtt/packet.h"
-#include "daemon/record/outcome.h"
 #include "store/spool.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sysexits.h>
 
 int audit_prepare_question(struct question *question)
@@ -50,17 +45,7 @@ void audit_free_question(struct question *question)
 
 /* ---- what it is about ---- */
 
-/* What the options compare. */
-struct question_subject {
-    uint64_t id;
-    int64_t accepted_ms;
-    struct view client;
-    struct view topic;
-    struct view ref;
-};
-
-static bool question_matches(const struct question *question,
-                             const struct question_subject *subject)
+bool question_matches(const struct question *question, const struct question_subject *subject)
 {
     return (question->id == 0 || subject->id == question->id) &&
            subject->accepted_ms >= question->since_ms &&
@@ -92,8 +77,10 @@ static bool question_is_about(const struct question *question, const json_t *rec
            question_matches(question, &subject);
 }
 
-static void
-question_add_life(struct question *question, json_t *record, const char *file, uint64_t line)
+void question_add_life(struct question *question,
+                       json_t *record,
+                       const char *file,
+                       uint64_t line)
 {
     if (question->wants_lives && question->life_count++ < QUESTION_LIVES_MAX)
         question->lives[question->life_count - 1] =
@@ -124,110 +111,6 @@ void audit_ask_record(struct audit_check *check, json_t *record)
     } else if (is_requeued) {
         question_add_life(question, record, check->file, check->line);
     }
-}
-
-/* ---- the database ---- */
-
-static int question_take_row(void *userdata, const struct spool_record *record)
-{
-    struct question *question = userdata;
-    const struct question_subject subject = {
-        .id = record->id,
-        .accepted_ms = record->accepted_ms,
-        .client = view_of_text(record->client),
-        .topic = view_of_text(record->topic),
-        .ref = view_of_text(record->ref ? record->ref : ""),
-    };
-    char *memory;
-    struct json json;
-
-    if (!question_matches(question, &subject))
-        return 0;
-    question->ended[record->outcome]++;
-    if (!question->wants_lives)
-        return 0;
-    memory = malloc(RECORD_LINE_MAX);
-    if (!memory)
-        return -ENOMEM;
-    json_init(&json, memory, RECORD_LINE_MAX);
-    record_write(&json, record);
-    json_t *object = json_loadb(memory, json_used(&json), 0, NULL);
-    free(memory);
-    if (!object)
-        return -ENOMEM;
-    question_add_life(question, object, NULL, 0);
-    json_decref(object);
-    return 0;
-}
-
-static void question_take_message(struct question *question,
-                                  const struct spool_selected *selected,
-                                  enum spool_place place)
-{
-    const struct spool_message *message = &selected->message;
-    const struct question_subject subject = {
-        .id = message->id,
-        .accepted_ms = message->accepted_ms,
-        .client = message->client,
-        .topic = message->topic,
-        .ref = message->ref,
-    };
-
-    if (!question_matches(question, &subject))
-        return;
-    if (place == SPOOL_PLACE_KEPT) {
-        question->kept++;
-        return;
-    }
-    if (question->spooled++ == 0 || message->accepted_ms < question->first_spooled_ms)
-        question->first_spooled_ms = message->accepted_ms;
-}
-
-static int question_walk(struct question *question, struct spool *spool, enum spool_place place)
-{
-    const struct spool_selection selection = {
-        .ids = question->id != 0 ? &question->id : NULL,
-        .id_count = question->id != 0,
-    };
-    struct spool_time now = cli_now();
-    struct spool_selected selected;
-    struct spool_select *select;
-    int r = spool_select_new(spool, place, &selection, &select);
-
-    if (r != 0)
-        return r;
-    do {
-        r = spool_select_next(select, &now, false, &selected);
-        if (r == 0)
-            question_take_message(question, &selected, place);
-    } while (r == 0 || r == SPOOL_E_AGAIN);
-    spool_select_free(select);
-    return r == SPOOL_E_EMPTY ? 0 : r;
-}
-
-int audit_ask_spool(struct audit_check *check, const char *directory)
-{
-    AUTO_SPOOL struct spool *spool = NULL;
-    struct question *question = &check->question;
-    int code = cli_open_spool(directory, &spool);
-
-    if (code != EX_OK)
-        return code;
-    /* First what is spooled: what ends meanwhile is counted twice rather than not at all. */
-    int r = question_walk(question, spool, SPOOL_PLACE_SPOOLED);
-    if (r == 0)
-        r = question_walk(question, spool, SPOOL_PLACE_KEPT);
-    if (r == 0)
-        r = spool_each_record(spool, check->last_seq, check->deliveries_omitted, 0,
-                              question_take_row, question);
-    if (r > 0) {
-        cli_error("the spool in %s cannot be looked through now; try again", directory);
-        return EX_TEMPFAIL;
-    }
-    if (r < 0)
-        return cli_report_read_error(spool, r);
-    question->is_spool_known = true;
-    return EX_OK;
 }
 
 /* ---- the answer ---- */

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/view.h"
 #include "store/spool.h"
 
 /* Records that are shown of the messages with an id or a ref; more are only counted. */
@@ -45,5 +46,22 @@ struct question {
     uint64_t life_count;
     struct question_life lives[QUESTION_LIVES_MAX];
 };
+
+/* What the options compare. */
+struct question_subject {
+    uint64_t id;
+    int64_t accepted_ms;
+    struct view client;
+    struct view topic;
+    struct view ref;
+};
+
+/* question.c */
+bool question_matches(const struct question *question, const struct question_subject *subject);
+/* If lives are wanted. @file NULL: @record is of the database. */
+void question_add_life(struct question *question,
+                       json_t *record,
+                       const char *file,
+                       uint64_t line);
 
 #endif

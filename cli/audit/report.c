@@ -203,15 +203,37 @@ static void print_problems(const struct audit_check *check)
         printf("          and %" PRIu64 " more\n", check->problem_count - shown);
 }
 
+const char *audit_describe_end(const struct audit_check *check,
+                               char text[static AUDIT_TEXT_MAX])
+{
+    bool is_running = check->database.running;
+
+    if (check->open.zeros > 0)
+        text_format(text, AUDIT_TEXT_MAX,
+                    "%s ends with %" PRIu64 " zero byte%s from byte %" PRIu64
+                    " on, as a power cut leaves them; %s the daemon: it cuts them and writes "
+                    "again what it had not synced",
+                    check->file, check->open.zeros, cli_plural(check->open.zeros),
+                    check->open.zeros_at, is_running ? "restart" : "start");
+    else
+        text_format(text, AUDIT_TEXT_MAX, "the last line is half written%s",
+                    is_running ? ", the daemon is at it"
+                               : "; the daemon repairs it when it starts");
+    return text;
+}
+
 void audit_print_page(const struct audit_check *check)
 {
+    char text[AUDIT_TEXT_MAX];
+
     print_history(check);
     print_seals(check);
     print_database(check);
-    if (check->torn)
-        printf("          the last line is half written%s\n",
-               check->database.running ? ", the daemon is at it"
-                                       : "; the daemon repairs it when it starts");
+    if (check->open.torn) {
+        fputs("          ", stdout);
+        text_put(stdout, audit_describe_end(check, text));
+        puts("");
+    }
     audit_print_answer(check);
     if (check->problem_count == 0) {
         print_sound(check);
@@ -267,7 +289,7 @@ static void write_seals(struct json *json, const struct audit_check *check)
     json_unsigned(json, "count", seals->count);
     json_unsigned(json, "hold", seals->held);
     json_unsigned(json, "lines_unsealed", seals->unsealed);
-    json_unsigned(json, "lines_after_last", seals->chain.lines);
+    json_unsigned(json, "lines_after_last", seals->before + seals->chain.lines);
     json_open_array(json, "runs");
     for (uint64_t i = 0; i < seals->run_count && i < SEALS_RUNS_MAX; i++) {
         json_open_object(json, NULL);
@@ -319,7 +341,11 @@ int audit_print_json(const struct audit_check *check)
     json_unsigned(&json, "first_seq", check->first_seq);
     json_unsigned(&json, "last_seq", check->last_seq);
     json_unsigned(&json, "clock_steps", check->clock_steps);
-    json_bool(&json, "torn", check->torn);
+    json_bool(&json, "torn", check->open.torn);
+    if (check->open.zeros > 0) {
+        json_unsigned(&json, "zeros", check->open.zeros);
+        json_unsigned(&json, "zeros_at", check->open.zeros_at);
+    }
     json_open_object(&json, "outcomes");
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
         json_unsigned(&json, spool_outcome_name((enum spool_outcome)i), check->counts[i]);

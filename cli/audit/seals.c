@@ -15,6 +15,7 @@
 
 #include "base/view.h"
 #include "cli/audit/seals.h"
+#include "cli/cli.h"
 #include "cli/lines.h"
 #include "daemon/seal/seal.h"
 #include "daemon/seal/sha256.h"
@@ -25,10 +26,18 @@ void audit_begin_seals(struct seals *seals)
     seals->is_first = true;
 }
 
+/* From now on there was a seal, or a place that could not be read. */
+static void seals_end_first(struct seals *seals)
+{
+    seals->is_first = false;
+    seals->unsealed += seals->before;
+    seals->before = 0;
+}
+
 void audit_lose_seals(struct seals *seals)
 {
+    seals_end_first(seals);
     seals->is_chained = false;
-    seals->is_first = false;
     seals->is_run_open = false;
 }
 
@@ -37,10 +46,23 @@ static struct seals_place seals_here(const struct audit_check *check)
     return (struct seals_place){.file = check->file, .line = check->line};
 }
 
+/* While no seal was read, the lines of each file are apart: the first seal of a file that
+ * continues a chain covers those of its file alone, or begins in one before it. */
+static void seals_begin_file(struct seals *seals)
+{
+    if (!seals->is_first || seals->chain.lines == 0)
+        return;
+    seals->before += seals->chain.lines;
+    seals->before_file = seals->places[0].file;
+    seal_begin(&seals->chain);
+}
+
 static void seals_add_line(struct audit_check *check, const struct line *line)
 {
     struct seals *seals = &check->seals;
 
+    if (check->line == 1)
+        seals_begin_file(seals);
     if (seals->chain.lines < SEAL_MARKS_MAX)
         seals->places[seals->chain.lines] = seals_here(check);
     seal_add(&seals->chain, view_of(line->text, line->size + !line->torn));
@@ -115,6 +137,46 @@ static void seals_report_line(struct audit_check *check, const struct seal *seal
             lines - seal->lines, lines - seal->lines == 1 ? " was" : "s were", between);
 }
 
+/* It was written after another seal than the one that was read last, or that one was changed
+ * with all before it. */
+static bool seals_is_of_other_chain(const struct seals *seals, const struct seal *seal)
+{
+    return seal->has_prev && !seals->is_doubtful &&
+           memcmp(seals->chain.digest, seal->prev, sizeof(seal->prev)) != 0;
+}
+
+static void seals_report_chain(struct audit_check *check, const struct seal *seal)
+{
+    char between[AUDIT_TEXT_MAX];
+
+    audit_add_problem(check,
+                      "this seal does not continue the one before it, %s: one of the two files "
+                      "is another one, or was written anew",
+                      seals_between(check, seal, between));
+}
+
+/* The numbers of a chain rise by one, from file to file, too. */
+static void seals_report_number(struct audit_check *check, const struct seal *seal)
+{
+    const struct seals_seal *last = &check->seals.last;
+    bool is_one_file = last->place.file == check->file;
+    char between[AUDIT_TEXT_MAX];
+
+    (void)seals_between(check, seal, between);
+    if (seal->number <= last->number)
+        audit_add_problem(check,
+                          "seals were added, or the files are not in order (oldest "
+                          "first), %s",
+                          between);
+    else
+        audit_add_problem(check, "%" PRIu64 " seal%s missing %s: %s",
+                          seal->number - last->number - 1,
+                          cli_counted(seal->number - last->number - 1, " is", "s are"), between,
+                          is_one_file ? "removed from the file"
+                                      : "removed from one of the two files, or a file between "
+                                        "them is not given");
+}
+
 static void seals_report(struct audit_check *check, const struct seal *seal)
 {
     struct seals *seals = &check->seals;
@@ -122,9 +184,7 @@ static void seals_report(struct audit_check *check, const struct seal *seal)
     char between[AUDIT_TEXT_MAX];
 
     (void)seals_between(check, seal, between);
-    if (seal->number != seals->last.number + 1)
-        audit_add_problem(check, "seals were removed or added %s", between);
-    else if (equal < lowest(lowest(lines, seal->lines), seal->marks.size))
+    if (equal < lowest(lowest(lines, seal->lines), seal->marks.size))
         seals_report_line(check, seal, equal);
     else if (lines < seal->lines)
         audit_add_problem(check, "%" PRIu64 " line%s removed before this seal, %s",
@@ -215,6 +275,28 @@ static void seals_trust(struct seals *seals, const struct seals_seal *here)
     seals_hold(seals, here, 0);
 }
 
+/* The first seal that is read, within a chain: lines before those that it covers had seals of
+ * their own. */
+static void seals_report_missing(struct audit_check *check, const struct seal *seal)
+{
+    const struct seals *seals = &check->seals;
+    uint64_t all = seals->before + seals->chain.lines;
+    uint64_t lines = seal->has_prev ? seals->before : all - lowest(all, seal->lines);
+    bool is_whole = check->first_seq == 1;
+    uint64_t count = is_whole ? seal->number - 1 : 1;
+
+    if (!seals->is_first || lines == 0)
+        return;
+    audit_add_problem(check,
+                      "%s%" PRIu64 " seal%s missing: this is the first one, number %" PRIu64
+                      ", and the %" PRIu64
+                      " line%s before those that it seals had seals, which "
+                      "were removed%s%s",
+                      is_whole ? "" : "at least ", count, cli_counted(count, " is", "s are"),
+                      seal->number, lines, cli_plural(lines), seals->before > 0 ? " from " : "",
+                      seals->before > 0 ? seals->before_file : "");
+}
+
 /* Return: all lines since the seal before it, or since the start of the chain, are what was
  * sealed. */
 static bool seals_check(struct audit_check *check, const struct seal *seal)
@@ -232,9 +314,12 @@ static bool seals_check(struct audit_check *check, const struct seal *seal)
     }
     if (starts)
         seals_note_start(check, seal, &here);
-    else if (!seals->is_chained && !seals_take_prev(seals, seal)) {
-        seals_trust(seals, &here);
-        return false;
+    else if (!seals->is_chained) {
+        seals_report_missing(check, seal);
+        if (!seals_take_prev(seals, seal)) {
+            seals_trust(seals, &here);
+            return false;
+        }
     }
     seal_expect(&seals->chain, seal, expected);
     bool is_next = starts || seal->number == seals->last.number + 1;
@@ -246,6 +331,10 @@ static bool seals_check(struct audit_check *check, const struct seal *seal)
     seals->is_run_open = false;
     if (starts)
         audit_add_problem(check, "this seal, with which a chain starts, was changed");
+    else if (!is_next)
+        seals_report_number(check, seal);
+    else if (seals_is_of_other_chain(seals, seal))
+        seals_report_chain(check, seal);
     else
         seals_report(check, seal);
     return false;
@@ -265,7 +354,7 @@ static void seals_take(struct audit_check *check, const struct line *line)
     audit_find_far(check, &seal, seals_check(check, &seal));
     seals->last = seals_describe(check, &seal);
     seals->is_chained = true;
-    seals->is_first = false;
+    seals_end_first(seals);
     seal_resume(&seals->chain, seal.number, seal.digest);
 }
 

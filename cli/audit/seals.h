@@ -71,7 +71,9 @@ struct seals {
     struct seal_chain chain; /* behind the seal that was read last */
     bool is_chained;         /* there is one, and nothing since was unreadable */
     bool is_doubtful;        /* its own line was changed */
-    bool is_first;           /* none was read so far */
+    bool is_first;           /* none was read so far: */
+    uint64_t before;         /* then these are lines of files before this one */
+    const char *before_file; /* the last of them */
     struct seals_seal last;
     struct seals_place places[SEAL_MARKS_MAX]; /* of the lines since then */
     bool is_run_open;

@@ -9,6 +9,7 @@
 #include "base/read_full.h"
 #include "base/regular.h"
 #include "base/view.h"
+#include "base/zero_tail.h"
 #include "cli/bundle/members.h"
 #include "cli/cli.h"
 #include "daemon/config/config.h"
@@ -104,23 +105,34 @@ static void put_lines(struct bundle *bundle, FILE *to, struct view text)
                     cli_plural(unreadable));
 }
 
-/* Return: bytes at the end of the file, after a first line that is cut; negative errno. */
-static ssize_t read_tail(const char *path, char *to)
+/* Without zeros behind them. Return: bytes at the end of the file, after a first line that is
+ * cut; negative errno. */
+static ssize_t read_tail(struct bundle *bundle, const char *path, char *to)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
     struct stat st;
-    off_t from;
+    off_t from, end;
     ssize_t size;
+    int result;
 
     if (fd < 0)
         return fd;
     if (fstat(fd, &st) < 0)
         return -errno;
-    from = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
-    size = read_full_at(fd, to, TAIL_BYTES, from);
+    result = zero_tail_begin(fd, st.st_size, &end);
+    if (result < 0)
+        return result;
+    if (end < st.st_size)
+        bundle_note(
+            bundle,
+            "audit.jsonl: left out, %jd zero bytes with which %s ends, from byte %jd on: "
+            "a start of the daemon cuts them",
+            (intmax_t)(st.st_size - end), path, (intmax_t)end);
+    from = end > TAIL_BYTES ? end - TAIL_BYTES : 0;
+    size = read_full_at(fd, to, (size_t)(end - from), from);
     if (size > 0 && from > 0) {
-        const char *end = memchr(to, '\n', (size_t)size);
-        size_t cut = end ? (size_t)(end - to) + 1 : (size_t)size;
+        const char *newline = memchr(to, '\n', (size_t)size);
+        size_t cut = newline ? (size_t)(newline - to) + 1 : (size_t)size;
 
         memmove(to, to + cut, (size_t)size - cut);
         size -= (ssize_t)cut;
@@ -141,7 +153,7 @@ void part_add_audit(struct bundle *bundle)
         bundle_note(bundle, "audit.jsonl: left out, no audit file is configured or known");
         return;
     }
-    size = tail ? read_tail(path, tail) : -ENOMEM;
+    size = tail ? read_tail(bundle, path, tail) : -ENOMEM;
     if (size < 0) {
         bundle_note(bundle, "audit.jsonl: left out, %s: %s", path, regular_error((int)size));
         return;

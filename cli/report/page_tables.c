@@ -468,11 +468,13 @@ static void put_files(const struct page *page)
     if (page->file_count > PAGE_ROWS_MAX)
         fprintf(page->stream, "<li>and %d more</li>", page->file_count - PAGE_ROWS_MAX);
     fputs("</ul>\n", page->stream);
-    if (check->torn)
-        fputs(
-            "<p class=\"note\">The last line is half written; the daemon completes or repairs "
-            "it.</p>\n",
-            page->stream);
+    if (check->open.torn) {
+        char text[AUDIT_TEXT_MAX];
+
+        fputs("<p class=\"note\">How the last file ends: ", page->stream);
+        html_text(page->stream, audit_describe_end(check, text));
+        fputs(".</p>\n", page->stream);
+    }
 }
 
 void page_put_proof(const struct page *page)

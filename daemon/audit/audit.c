@@ -269,8 +269,9 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
     else if (!audit->outage.is_waiting ||
              audit_sync_file(audit)) /* a write alone proves no recovery */
         audit_end_waiting(audit, waited);
-    if (audit->progress.unsynced_rows >= AUDIT_SYNC_ROWS || audit->admin.written_bytes > 0 ||
-        now_boot_ms >= audit_due_ms(audit) ||
+    if (audit->progress.unsynced_rows >= AUDIT_SYNC_ROWS ||
+        audit->file.kept_bytes - audit->file.synced_bytes >= AUDIT_SYNC_BYTES ||
+        audit->admin.written_bytes > 0 || now_boot_ms >= audit_due_ms(audit) ||
         (audit->progress.unsynced_rows > 0 && spool_awaits_export(audit->spool)))
         audit_sync(audit, now_boot_ms);
     *ret_more =

@@ -4,10 +4,10 @@
  *
  * The outcome table is the truth, the file an export of it. After each commit
  * the gateway calls audit_export(): new rows are appended with one write and no
- * sync. Every AUDIT_SYNC_MS or AUDIT_SYNC_ROWS, or when the spool awaits it, the file
- * is synced and the spool's cursor is advanced, which becomes durable with the next
- * commit. So after a crash the file may be ahead of the cursor, never behind it: its
- * tail is read at open and those rows are not written again; half a line at the end,
+ * sync. Every AUDIT_SYNC_MS, AUDIT_SYNC_ROWS or AUDIT_SYNC_BYTES, or when the spool awaits
+ * it, the file is synced and the spool's cursor is advanced, which becomes durable with
+ * the next commit. So after a crash the file may be ahead of the cursor, never behind it:
+ * its tail is read at open and those rows are not written again; half a line at the end,
  * from a torn write, is cut off.
  *
  * A file that cannot be written (disk full, folder read-only) stops nothing:
@@ -24,6 +24,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/attr.h"
 #include "base/view.h"
@@ -32,8 +33,9 @@
 
 /* Each sync of a file that grows also makes the file system write its journal. Rows that are
  * not synced stay in the database, so to wait costs no record. */
-#define AUDIT_SYNC_MS   10000
-#define AUDIT_SYNC_ROWS 10000
+#define AUDIT_SYNC_MS    10000
+#define AUDIT_SYNC_ROWS  10000
+#define AUDIT_SYNC_BYTES ((off_t)8 * 1024 * 1024)
 
 struct audit_settings {
     const char *file;     /* "": write no file, every row counts as exported */

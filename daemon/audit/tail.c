@@ -18,7 +18,9 @@
  * lone brace may begin anything.
  *
  * Only the end of the file is read: a window that grows until it holds a line
- * that was synced, up to a cap far above what is written between syncs.
+ * that was synced, up to a cap above AUDIT_SYNC_BYTES and one call of audit_export(),
+ * more than which is never written between syncs. Zeros behind all lines, of which there
+ * may be more, are passed over first.
  */
 #include "daemon/audit/tail.h"
 
@@ -30,11 +32,13 @@
 
 #include "base/cleanup.h"
 #include "base/read_full.h"
+#include "base/zero_tail.h"
 #include "daemon/seal/seal.h"
 
 #define TAIL_WINDOW_FIRST ((size_t)1 << 18)
 #define TAIL_WINDOW_MAX   ((size_t)1 << 24)
 #define TAIL_NO_DAMAGE    SIZE_MAX
+#define TAIL_ZEROS        4096
 
 static const char tail_start[] = "{\"seq\":";
 #define TAIL_START_SIZE (sizeof(tail_start) - 1)
@@ -262,7 +266,23 @@ tail_is_audit(const struct tail_scan *scan, const char *window, size_t size, off
            tail_looks_torn(window, size);
 }
 
-/* The last @size bytes of the file, which is @file_size long. */
+/* Of zeros at the end, however many, a few are examined: @ret is where they end. A file of
+ * nothing else may be anything, if it is large. */
+static int tail_skip_zeros(int fd, off_t file_size, off_t *ret)
+{
+    off_t begin;
+    int r = zero_tail_begin(fd, file_size, &begin);
+
+    if (r < 0)
+        return r;
+    if (file_size - begin >= ZERO_TAIL_MAX ||
+        (begin == 0 && file_size > (off_t)TAIL_WINDOW_MAX))
+        return -EBADMSG;
+    *ret = file_size - begin > TAIL_ZEROS ? begin + TAIL_ZEROS : file_size;
+    return 0;
+}
+
+/* The last @size bytes of the first @file_size of the file. */
 static int
 tail_examine(int fd, char *window, size_t size, off_t file_size, struct tail_scan *scan)
 {
@@ -292,21 +312,24 @@ int audit_tail_mend(int fd, uint64_t cursor, uint64_t *ret_seq, off_t *ret_cut)
     struct tail_scan scan = {.cursor = cursor};
     size_t limit = TAIL_WINDOW_FIRST;
     struct stat st;
-    off_t end;
+    off_t examined, end;
     int r;
 
     if (fstat(fd, &st) < 0)
         return -errno;
+    r = tail_skip_zeros(fd, st.st_size, &examined);
+    if (r < 0)
+        return r;
     do {
-        size_t size = (uint64_t)st.st_size < limit ? (size_t)st.st_size : limit;
+        size_t size = (uint64_t)examined < limit ? (size_t)examined : limit;
         AUTO_FREE char *window = malloc(size + 1); /* never of size 0 */
 
         if (!window)
             return -ENOMEM;
         window[size] = '\0';
-        r = tail_examine(fd, window, size, st.st_size, &scan);
-        end = scan.damage == TAIL_NO_DAMAGE ? st.st_size
-                                            : st.st_size - (off_t)(size - scan.damage);
+        r = tail_examine(fd, window, size, examined, &scan);
+        end =
+            scan.damage == TAIL_NO_DAMAGE ? st.st_size : examined - (off_t)(size - scan.damage);
         limit *= 4;
     } while (r == -EAGAIN);
     if (r < 0)

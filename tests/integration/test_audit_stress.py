@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import sys
 import threading
 
@@ -118,6 +119,110 @@ def small_disk(size):
 def remount(folder, options):
     done = processes.run(["mount", "-o", "remount," + options, folder])
     equal(done.returncode, 0, "remount: %r" % done.stderr)
+
+
+# Compared
+
+
+@case
+def audit_beside_a_busy_daemon_is_exact_and_raises_no_false_alarm():
+    rig = Rig().start()
+    rig.gateway.wait_link()
+    runs, rounds = 12, threading.Semaphore(0)
+
+    def publish():
+        for _ in range(runs):
+            rounds.acquire()
+            rig.publish(600)
+
+    load = threading.Thread(target=publish)
+    load.start()
+    try:
+        for run in range(runs):
+            rounds.release()
+            found = rig.judge()
+            check(found["database"]["running"], "it runs", found["database"])
+            check(found["lines"] == 0 or found["database"]["counts_compared"], "compared", found)
+            if found["outcomes"]["delivered"] > 0 and run % 4 == 3:
+                done = rig.gateway.tool("audit", "--id", str(found["last_seq"]), "--json")
+                check(done.returncode in (0, 75), "the newest message is found", done.stdout)
+    finally:
+        rounds.release(runs)
+        load.join()
+    rig.gateway.wait_drained(60)
+    rig.judge()
+    rig.gateway.stop()
+    rig.check_whole(600 * runs)
+
+
+@case
+def audit_beside_rotations_raises_no_false_alarm():
+    rig = Rig().start()
+    rig.gateway.wait_link()
+    enough = threading.Event()
+
+    def publish():
+        for _ in range(300):
+            if enough.is_set():
+                break
+            rig.publish(100)
+
+    def rotate():
+        before = rig.audit_status().get("last_seq", 0)
+        wait_for(lambda: not load.is_alive() or rig.audit_status().get("last_seq", 0) > before, 30)
+        reloads = rig.says(" reloaded ")
+        for number in (2, 1, 0):
+            name = "%s.%d" % (rig.file, number) if number else rig.file
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(name, "%s.%d" % (rig.file, number + 1))
+        with open(rig.file, "a"):
+            pass  # as logrotate's create, unless the daemon was faster
+        rig.gateway.hup()
+        wait_for(lambda: rig.says(" reloaded ") > reloads, 30, "the reload")
+
+    load = threading.Thread(target=publish)
+    load.start()
+    try:
+        for run in range(8):
+            rotation = threading.Thread(target=rotate)
+            rotation.start()
+            done = None
+            while done is None or rotation.is_alive():
+                done = rig.gateway.tool("audit", "--json")
+                if done.returncode == 69:  # between a rename and the new file
+                    check(b"cannot open the audit file" in done.stderr, "why", done.stderr)
+                    continue
+                found = json.loads(done.stdout)
+                equal((done.returncode, found["problem_list"]), (0, []), "beside %d" % run)
+            rotation.join()
+    finally:
+        enough.set()
+        load.join()
+    check(rig.says(" reloaded ") > 3, "rotations", rig.says(" reloaded "))
+    print("# %d rotations" % rig.says(" reloaded "), flush=True)
+    rig.gateway.wait_drained(60)
+    rig.gateway.stop()
+
+
+@case
+def a_ledger_that_counts_too_much_is_found_beside_a_running_daemon():
+    rig = Rig().start()
+    rig.deliver(100)
+    rig.wait_written()
+    rig.judge()
+    for counts, outcome in (("delivered = delivered + 2", "delivered"),
+                            ("evicted = evicted + 1", "evicted")):
+        rig.deliver(1)  # so the daemon writes its own counts
+        rig.wait_written()
+        rig.judge()
+        number = counts.split()[-1]
+        with contextlib.closing(sqlite3.connect(os.path.join(rig.gateway.spool, "spool.db"))) as db:
+            db.execute("UPDATE lane SET %s, accepted = accepted + %s WHERE name = 'default'"
+                       % (counts, number))
+            db.commit()
+        texts = [problem["text"] for problem in rig.judge(sound=False)["problem_list"]]
+        check(any(text.startswith("the ledger counts ") for text in texts), "the sum", texts)
+        check(any(text.startswith(outcome + ": ") for text in texts), "the outcome", texts)
 
 
 # Rotated

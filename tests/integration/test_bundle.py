@@ -172,6 +172,28 @@ def the_file_is_whole_and_its_owners_only():
 
 
 @case
+def zeros_behind_the_audit_file_take_no_place_of_lines():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url)
+    gateway.start()
+    gateway.wait_link()
+    with gateway.client() as client:
+        client.publish_wait("plant/t", b"x")
+    gateway.wait_audit(1)
+    gateway.stop()
+    size = os.path.getsize(gateway.audit)
+    os.truncate(gateway.audit, size + (20 << 20))
+    seen = bundle(gateway)
+    check('"outcome":"delivered"' in seen.texts["audit.jsonl"].replace(" ", ""), "the record", seen.texts["audit.jsonl"])
+    note = "20971520 zero bytes with which %s ends, from byte %d on" % (gateway.audit, size)
+    check(note in seen.texts["MANIFEST"], "the zeros", seen.texts["MANIFEST"])
+    gateway.start()
+    check("audit_mended" in gateway.log(), "the daemon cuts them", gateway.log())
+    equal(os.path.getsize(gateway.audit), size)
+    gateway.stop()
+
+
+@case
 def what_a_terminal_obeys_is_escaped():
     gateway = Gateway(audit={"deliveries": True}, retention={"max_messages": 1})
     gateway.start()

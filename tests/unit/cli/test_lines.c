@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "cli/lines.h"
@@ -159,6 +160,82 @@ static void a_line_may_have_nul_bytes(void **state)
     assert_memory_equal(line.text, "a\0b", 3);
 }
 
+static void put_zeros(struct fixture *f, size_t count)
+{
+    static const char zeros[4096];
+
+    while (count > 0) {
+        size_t size = count < sizeof(zeros) ? count : sizeof(zeros);
+
+        assert_int_equal(write(f->writer, zeros, size), size);
+        count -= size;
+    }
+}
+
+/* Of more than the cap no line can be made; those behind them come as ever. */
+static void zeros_are_passed_over_however_many(void **state)
+{
+    struct fixture *f = *state;
+    struct line line;
+    uint64_t at = 0, count = 0;
+
+    feed(f, "one\ntwo");
+    put_zeros(f, 5000);
+    feed(f, "three\nfour");
+    put_zeros(f, 3);
+    end(f);
+    expect_line(f, "one", false);
+    assert_int_equal(lines_next(&f->lines, &line), -ENOBUFS);
+    assert_int_equal(lines_skip_zeros(&f->lines, &at, &count), 1);
+    assert_int_equal(at, 7);
+    assert_int_equal(count, 5000);
+    assert_int_equal(lines_skip_zeros(&f->lines, &at, &count), 0);
+    expect_line(f, "three", false);
+    assert_int_equal(f->lines.offset, 5007);
+    assert_int_equal(lines_next(&f->lines, &line), 1);
+    assert_true(line.torn);
+    assert_int_equal(lines_skip_zeros(&f->lines, &at, &count), 1);
+    assert_int_equal(at, 5017);
+    assert_int_equal(count, 3);
+    assert_int_equal(lines_next(&f->lines, &line), 0);
+    assert_int_equal(lines_skip_zeros(&f->lines, &at, &count), 0);
+}
+
+static void an_error_among_zeros_is_returned(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t at, count;
+
+    put_zeros(f, 8);
+    assert_int_equal(lines_fill(&f->lines), 0);
+    forced_errno = EIO;
+    assert_int_equal(lines_skip_zeros(&f->lines, &at, &count), -EIO);
+}
+
+/* A pipe of which this process has a writer ends only when it is closed, so a file. */
+static void a_file_that_grew_is_read_on(void **state)
+{
+    struct fixture *f = *state;
+    struct line line;
+    int fd = memfd_create("lines", MFD_CLOEXEC);
+
+    assert_true(fd >= 0);
+    f->lines.fd = fd;
+    assert_int_equal(pwrite(fd, "one\ntw", 6, 0), 6);
+    expect_line(f, "one", false);
+    expect_line(f, "tw", true);
+    assert_int_equal(pwrite(fd, "o\nthree\n", 8, 6), 8);
+    lines_resume(&f->lines);
+    expect_line(f, "two", false);
+    lines_resume(&f->lines); /* before the end */
+    expect_line(f, "three", false);
+    assert_int_equal(lines_next(&f->lines, &line), 0);
+    assert_int_equal(pwrite(fd, "four\n", 5, 14), 5);
+    lines_resume(&f->lines);
+    expect_line(f, "four", false);
+    assert_int_equal(close(fd), 0);
+}
+
 static void a_line_as_long_as_the_cap_is_taken_and_a_longer_one_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -223,6 +300,9 @@ int main(void)
         CASE(an_empty_input_has_no_line),
         CASE(a_line_that_arrives_in_parts_is_one_line),
         CASE(a_line_may_have_nul_bytes),
+        CASE(zeros_are_passed_over_however_many),
+        CASE(an_error_among_zeros_is_returned),
+        CASE(a_file_that_grew_is_read_on),
         CASE(a_line_as_long_as_the_cap_is_taken_and_a_longer_one_is_refused),
         CASE(more_lines_than_the_cap_holds_come_one_after_the_other),
         CASE(a_read_that_a_signal_interrupts_is_repeated),

@@ -15,6 +15,7 @@
 #include <jansson.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "daemon/record/outcome.h"
@@ -365,6 +366,76 @@ static void a_half_line_at_the_end_is_the_daemon_s_to_mend(void **state)
     assert_contains(tool.out, "\"torn\":true");
 }
 
+static void append_to(const char *path, const char *lines)
+{
+    FILE *file = fopen(path, "ae");
+
+    assert_non_null(file);
+    assert_true(fputs(lines, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The lines so far, then zeros, in a file. */
+static void write_with_zeros(const struct fixture *f, char path[static 256], off_t zeros)
+{
+    (void)tool_write(path, f->directory, "audit.jsonl", text);
+    assert_int_equal(truncate(path, (off_t)strlen(text) + zeros), 0);
+}
+
+static void zeros_at_the_end_are_the_daemon_s_to_cut_however_many(void **state)
+{
+    static const off_t counts[] = {100, 20 * 1024 * 1024};
+    struct fixture *f = *state;
+    char path[256], expected[512];
+
+    for (unsigned i = 0; i < 4; i++) {
+        text[0] = '\0';
+        add_line(1);
+        if (i >= 2)
+            add_text("{\"seq\":2,");
+        write_with_zeros(f, path, counts[i % 2]);
+        assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path), EX_OK);
+        (void)snprintf(expected, sizeof(expected),
+                       "          %s ends with %jd zero bytes from byte %zu on, as a power cut "
+                       "leaves them; start the daemon: it cuts them and writes again what it "
+                       "had not synced\n",
+                       path, (intmax_t)counts[i % 2], strlen(text));
+        assert_contains(tool.out, expected);
+        assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--json", path), EX_OK);
+        (void)snprintf(expected, sizeof(expected),
+                       "\"torn\":true,\"zeros\":%jd,\"zeros_at\":%zu,", (intmax_t)counts[i % 2],
+                       strlen(text));
+        assert_contains(tool.out, expected);
+    }
+}
+
+static void zeros_before_other_lines_are_a_problem_and_these_are_read(void **state)
+{
+    struct fixture *f = *state;
+    char path[256], expected[512];
+    size_t end;
+
+    add_line(1);
+    end = strlen(text);
+    write_with_zeros(f, path, RECORD_LINE_MAX + 5000);
+    text[0] = '\0';
+    add_lines(2, 4);
+    tool.input = text;
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path, "-"), EX_DATAERR);
+    (void)snprintf(
+        expected, sizeof(expected),
+        "          %s:2: %d zero bytes from byte %zu on in place of lines, as a power "
+        "cut or a bad disk leaves them\n",
+        path, (int)RECORD_LINE_MAX + 5000, end);
+    assert_contains(tool.out, expected);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    append_to(path, text);
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path), EX_DATAERR);
+    assert_contains(tool.out, expected);
+    assert_contains(tool.out, "audit     4 lines in 1 file, seq 1 to 4\n");
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+}
+
 static void a_half_line_before_another_file_is_a_problem(void **state)
 {
     struct fixture *f = *state;
@@ -577,6 +648,8 @@ int main(void)
         CASE(what_is_no_record_is_named_with_its_line),
         CASE(more_problems_than_are_shown_are_counted),
         CASE(a_half_line_at_the_end_is_the_daemon_s_to_mend),
+        CASE(zeros_at_the_end_are_the_daemon_s_to_cut_however_many),
+        CASE(zeros_before_other_lines_are_a_problem_and_these_are_read),
         CASE(a_half_line_before_another_file_is_a_problem),
         CASE(files_are_read_in_the_order_given),
         CASE(a_clock_that_was_set_back_is_no_problem),

@@ -11,6 +11,9 @@
 
 #include <cmocka.h>
 
+#include "cli/audit/check.h"
+#include "cli/audit/files.h"
+#include "cli/audit/id_set.h"
 #include "cli/cli.h"
 #include "store/spool.h"
 #include "tests/support/history_fixture.h"
@@ -20,6 +23,33 @@
 static struct tool tool;
 static char path[256];
 
+/* What a daemon does after the files were read, before the open of that number. */
+static struct {
+    void (*act)(struct fixture *f);
+    struct fixture *f;
+    unsigned at;
+    unsigned opens;
+} daemon_at_work;
+
+int __real_cli_open_spool(const char *directory, struct spool **ret);
+int __wrap_cli_open_spool(const char *directory, struct spool **ret);
+
+int __wrap_cli_open_spool(const char *directory, struct spool **ret)
+{
+    if (daemon_at_work.act && ++daemon_at_work.opens == daemon_at_work.at)
+        daemon_at_work.act(daemon_at_work.f);
+    return __real_cli_open_spool(directory, ret);
+}
+
+/* The first open is for the cursor, the second for the ledger, a third for a question. */
+static void act_before_open(struct fixture *f, unsigned at, void (*act)(struct fixture *f))
+{
+    daemon_at_work.act = act;
+    daemon_at_work.f = f;
+    daemon_at_work.at = at;
+    daemon_at_work.opens = 0;
+}
+
 static int setup_history(void **state)
 {
     struct fixture *f;
@@ -28,11 +58,20 @@ static int setup_history(void **state)
         return -1;
     f = *state;
     memset(&tool, 0, sizeof(tool));
+    memset(&daemon_at_work, 0, sizeof(daemon_at_work));
     (void)snprintf(path, sizeof(path), "%s/audit.jsonl", f->directory);
     use_no_segments(f); /* rows are changed by SQL */
     reopen_spool(f);
     make_history(f);
     return 0;
+}
+
+static off_t files_size_of(const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(stat(name, &st), 0);
+    return st.st_size;
 }
 
 /* The configuration, for files that are given are compared only with a -c. */
@@ -244,6 +283,266 @@ static void a_half_line_is_the_running_daemon_s(void **state)
     assert_contains(tool.out, "the last line is half written, the daemon is at it\n");
 }
 
+/* Beside a daemon that runs, too. */
+static void a_ledger_that_counts_too_much_is_found(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    tamper(f, "UPDATE lane SET delivered = 6, accepted = 12");
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "; the daemon runs, so it grows meanwhile\n");
+    assert_contains(tool.out,
+                    "          the ledger counts 9 outcomes, but the newest record has "
+                    "the seq 7\n");
+    assert_contains(tool.out, "delivered: 4 in the files (and 0 in the database that they "
+                              "lack), 6 in the ledger\n");
+    assert_lacks(tool.out, "neither in the files");
+    tamper(f, "UPDATE lane SET delivered = 3, rejected = 2, accepted = 10");
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "delivered: 4 in the files");
+    assert_contains(tool.out, "rejected: 1 in the files");
+    assert_int_equal(audit(f, "--deliveries-off"), EX_DATAERR);
+    assert_lacks(tool.out, "delivered: 4 in the files");
+    assert_contains(tool.out, "rejected: 1 in the files");
+}
+
+static void append_rows(struct fixture *f, const char *to, uint64_t from, uint64_t last)
+{
+    FILE *file = fopen(to, "ae");
+
+    assert_non_null(file);
+    assert_int_equal(
+        spool_each_record(f->spool, from - 1, false, last - from + 1, write_history_row, file),
+        0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* As a daemon does that needs the room: the newest row stays. */
+static void prune_rows(struct fixture *f)
+{
+    spool_set_exported(f->spool, 7);
+    commit(f);
+    tamper(f, "DELETE FROM outcome WHERE seq < 7");
+}
+
+static void export_and_prune(struct fixture *f)
+{
+    append_rows(f, path, 5, 7);
+    prune_rows(f);
+}
+
+static void rows_that_go_to_the_file_meanwhile_are_read_from_it(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 2, export_and_prune);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "audit     7 lines in 1 file, seq 1 to 7\n");
+    assert_contains(tool.out, "verdict   sound: no line is missing");
+    assert_lacks(tool.out, "not yet written");
+    assert_lacks(tool.out, "not compared");
+}
+
+static char torn_half[2048];
+
+static void finish_line(struct fixture *f)
+{
+    FILE *file = fopen(path, "ae");
+
+    assert_non_null(file);
+    assert_true(fputs(torn_half, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    prune_rows(f);
+}
+
+static void a_line_that_was_half_written_is_read_when_it_is_whole(void **state)
+{
+    struct fixture *f = *state;
+    FILE *file;
+
+    export_history(f, path, 7);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(torn_half, sizeof(torn_half), file))
+        ;
+    assert_int_equal(fclose(file), 0);
+    memmove(torn_half, torn_half + 30, strlen(torn_half + 30) + 1);
+    assert_int_equal(truncate(path, files_size_of(path) - (off_t)strlen(torn_half)), 0);
+    act_before_open(f, 2, finish_line);
+    tamper(f, "DELETE FROM outcome WHERE seq = 7");
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "seq 1 to 7\n");
+    assert_lacks(tool.out, "half written");
+}
+
+/* As logrotate and HUP, and then a second record. */
+static void rotate_and_prune(struct fixture *f)
+{
+    char rotated[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    assert_int_equal(rename(path, rotated), 0);
+    append_rows(f, rotated, 5, 5);
+    append_rows(f, path, 6, 7);
+    prune_rows(f);
+}
+
+static void a_file_that_is_rotated_meanwhile_is_followed(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 2, rotate_and_prune);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "audit     7 lines in 2 files, seq 1 to 7\n");
+    assert_contains(tool.out, "verdict   sound: no line is missing");
+}
+
+/* The daemon does not know yet that it was renamed. */
+static void write_to_rotated(struct fixture *f)
+{
+    char rotated[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    append_rows(f, rotated, 5, 7);
+    prune_rows(f);
+}
+
+/* And then it does. */
+static void write_to_both(struct fixture *f)
+{
+    char rotated[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    append_rows(f, rotated, 5, 5);
+    append_rows(f, path, 6, 7);
+    prune_rows(f);
+}
+
+static void expect_sound_beside(struct fixture *f, void (*act)(struct fixture *f))
+{
+    char rotated[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    append_rows(f, rotated, 1, 4);
+    assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
+    act_before_open(f, 2, act);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "audit     7 lines in ");
+    assert_contains(tool.out, "verdict   sound: no line is missing");
+    assert_lacks(tool.out, "not compared");
+}
+
+static void between_a_rotation_and_its_signal_the_renamed_file_is_read_on(void **state)
+{
+    expect_sound_beside(*state, write_to_rotated);
+}
+
+static void after_the_signal_both_files_are_read_on(void **state)
+{
+    expect_sound_beside(*state, write_to_both);
+}
+
+/* As logrotate, when the first line of the oldest file is read. */
+static void rotate_once(void *userdata, const struct json_t *object, size_t size)
+{
+    char from[300], to[300];
+    bool *is_done = userdata;
+
+    (void)object;
+    (void)size;
+    if (*is_done)
+        return;
+    *is_done = true;
+    for (int i = 2; i >= 0; i--) {
+        (void)snprintf(from, sizeof(from), i > 0 ? "%s.%d" : "%s", path, i);
+        (void)snprintf(to, sizeof(to), "%s.%d", path, i + 1);
+        assert_int_equal(rename(from, to), 0);
+    }
+    assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
+}
+
+static void files_that_are_rotated_while_they_are_read_are_read_once_each(void **state)
+{
+    struct fixture *f = *state;
+    char names[3][300];
+    char *list[] = {names[0], names[1], names[2]};
+    const struct audit_files files = {.names = list, .count = 3, .directory = f->directory};
+    bool is_done = false;
+    struct audit_check check = {.on_line = rotate_once, .userdata = &is_done};
+
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), i < 2 ? "%s.%d" : "%s", path, 2 - i);
+        append_rows(f, names[i], (uint64_t)(2 * i) + 1, i < 2 ? (uint64_t)(2 * i) + 2 : 7);
+    }
+    spool_set_exported(f->spool, 7);
+    commit(f);
+    assert_int_equal(audit_check_files(&check, &files), EX_OK);
+    assert_true(is_done);
+    assert_int_equal(check.lines, 7);
+    assert_int_equal(check.problem_count, 0);
+    assert_true(check.database.counts_compared);
+    id_set_done(&check.ids);
+}
+
+/* With each line that is read, as a daemon that is faster than the reader. */
+static void write_one_more(void *userdata, const struct json_t *object, size_t size)
+{
+    struct audit_check *check = userdata;
+    FILE *file = fopen(path, "ae");
+
+    (void)object;
+    (void)size;
+    assert_non_null(file);
+    assert_true(fputs("{\"admin\":\"hold\",\"time\":\"2026-11-01T12:34:58.120Z\",\"uid\":0}\n",
+                      file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_true(check->admin < 100);
+}
+
+static void a_file_that_grows_as_it_is_read_comes_to_an_end(void **state)
+{
+    struct fixture *f = *state;
+    char *list[] = {path};
+    const struct audit_files files = {.names = list, .count = 1, .directory = f->directory};
+    struct audit_check check = {.on_line = write_one_more, .userdata = &check};
+
+    export_history(f, path, 7);
+    assert_int_equal(audit_check_files(&check, &files), EX_OK);
+    assert_int_equal(check.lines, 7);
+    assert_int_equal(check.problem_count, 0);
+    id_set_done(&check.ids);
+}
+
+static void rows_that_no_file_has_are_missed_beside_a_daemon(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 2, prune_rows);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "; the daemon runs, so it grows meanwhile\n");
+    assert_contains(tool.out, "outcomes are neither in the files nor in the database: 2 of "
+                              "those after seq 4\n");
+}
+
+static void zeros_behind_the_lines_of_a_running_daemon_are_a_problem(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    assert_int_equal(truncate(path, files_size_of(path) + 20 * 1024 * 1024), 0);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    assert_contains(tool.out, " ends with 20971520 zero bytes from byte ");
+    assert_contains(tool.out, " restart the daemon: it cuts them");
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, " start the daemon: it cuts them");
+}
+
 static void files_given_alone_are_not_compared(void **state)
 {
     struct fixture *f = *state;
@@ -388,6 +687,20 @@ static void a_message_is_found_wherever_it_is(void **state)
     assert_int_equal(ask(f, "--ref", "nothing"), EX_DATAERR);
 }
 
+/* 6 is a row only while the files are read, and a line only after it. */
+static void a_message_is_found_that_goes_to_the_file_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 3, export_and_prune);
+    assert_int_equal(ask(f, "--id", "6"), EX_OK);
+    assert_contains(tool.out, "message   6\n");
+    assert_contains(tool.out, "audit.jsonl:6\n");
+    assert_contains(tool.out,
+                    "answer    yes: of 1 accepted, 0 delivered, 1 explained (1 evicted)\n");
+}
+
 static void wrong_questions_are_usage(void **state)
 {
     struct fixture *f = *state;
@@ -430,6 +743,17 @@ int main(void)
         CASE(a_question_is_answered_from_files_and_database),
         CASE(files_that_begin_later_answer_as_far_as_they_go),
         CASE(a_message_is_found_wherever_it_is),
+        CASE(a_ledger_that_counts_too_much_is_found),
+        CASE(rows_that_go_to_the_file_meanwhile_are_read_from_it),
+        CASE(a_line_that_was_half_written_is_read_when_it_is_whole),
+        CASE(a_file_that_is_rotated_meanwhile_is_followed),
+        CASE(between_a_rotation_and_its_signal_the_renamed_file_is_read_on),
+        CASE(after_the_signal_both_files_are_read_on),
+        CASE(files_that_are_rotated_while_they_are_read_are_read_once_each),
+        CASE(a_file_that_grows_as_it_is_read_comes_to_an_end),
+        CASE(rows_that_no_file_has_are_missed_beside_a_daemon),
+        CASE(zeros_behind_the_lines_of_a_running_daemon_are_a_problem),
+        CASE(a_message_is_found_that_goes_to_the_file_meanwhile),
         CASE(wrong_questions_are_usage),
         CASE(the_answer_is_in_the_json),
         CASE(rows_that_wait_for_the_export_are_counted_from_the_database),

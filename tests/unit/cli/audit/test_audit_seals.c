@@ -231,8 +231,186 @@ static void a_seal_that_was_removed_is_named(void **state)
     (void)state;
     add_usual();
     remove_line(5);
-    expect_problem("standard input:8: seals were removed or added between the seals 1 "
-                   "(standard input:1) and 3 (standard input:8)");
+    expect_problem("standard input:8: 1 seal is missing between the seals 1 (standard input:1) "
+                   "and 3 (standard input:8): removed from the file");
+}
+
+/* ---- several files ---- */
+
+#define FILES 4
+static unsigned file_begins[FILES + 1];
+
+/* The files a to d: seals 1 to 3, 4 and 5, 6 and 7, 8 and 9, each of 3 lines but the first. */
+static void add_files(void)
+{
+    add_seal("new_file", false);
+    for (unsigned file = 0; file < FILES; file++) {
+        file_begins[file] = file == 0 ? 0 : line_count;
+        add_records(3);
+        add_seal(NULL, file > 0);
+        add_records(3);
+        add_seal(NULL, false);
+    }
+    file_begins[FILES] = line_count;
+}
+
+static void write_one(const struct fixture *f, char letter, char path[static 256])
+{
+    static char text[LINES_MAX * LINE_SIZE];
+    bool is_stripped = letter < 'a';
+    unsigned file = (unsigned)(letter - (is_stripped ? 'A' : 'a'));
+    char name[2] = {letter, '\0'};
+
+    text[0] = '\0';
+    for (unsigned i = file_begins[file]; i < file_begins[file + 1]; i++) {
+        if (!is_stripped || strncmp(lines[i], "{\"seal\"", 7) != 0)
+            (void)strcat(text, lines[i]);
+    }
+    (void)tool_write(path, f->directory, name, text);
+}
+
+/* @names: of files in their order; of one in upper case all seals were removed. */
+static int audit_files(const struct fixture *f, const char *names)
+{
+    char paths[FILES][256];
+    size_t count = strlen(names);
+
+    for (size_t i = 0; i < FILES; i++) { /* empty ones before them */
+        if (i < FILES - count)
+            (void)tool_write(paths[i], f->directory, "empty", "");
+        else
+            write_one(f, names[i - (FILES - count)], paths[i]);
+    }
+    return TOOL_RUN(&tool, cli_audit, "audit", paths[0], paths[1], paths[2], paths[3]);
+}
+
+static void files_in_a_row_hold_and_the_oldest_may_be_gone(void **state)
+{
+    static const char *const names[] = {"abcd", "bcd", "cd", "d", "abc", "a"};
+    const struct fixture *f = *state;
+
+    add_files();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_int_equal(audit_files(f, names[i]), EX_OK);
+        assert_lacks(tool.out, "without a seal");
+    }
+    /* No seal comes after them. */
+    assert_int_equal(audit_files(f, "abcD"), EX_OK);
+    assert_contains(tool.out, "          6 lines after the last one\n");
+    assert_int_equal(audit_files(f, "CD"), EX_OK);
+    assert_contains(tool.out, "seals     none");
+}
+
+struct stripped {
+    const char *names;
+    const char *text;
+};
+
+static void seals_of_a_whole_file_that_were_removed_are_missed(void **state)
+{
+    static const struct stripped cases[] = {
+        /* between others */
+        {"aBcd", "/c:4: 2 seals are missing between the seals 3 ("},
+        {"aBCd", "/d:4: 4 seals are missing between the seals 3 ("},
+        {"abCd", "/d:4: 2 seals are missing between the seals 5 ("},
+        /* from the first file on */
+        {"Abcd", "/b:4: 3 seals are missing: this is the first one, number 4, and the 6 lines "
+                 "before those that it seals had seals, which were removed from "},
+        {"ABcd",
+         "/c:4: 5 seals are missing: this is the first one, number 6, and the 12 lines "},
+        {"Bcd", "/c:4: at least 1 seal is missing: this is the first one, number 6, and the 6 "
+                "lines before those that it seals had seals, which were removed from "},
+        {"Cd", "/d:4: at least 1 seal is missing: this is the first one, number 8, "},
+        /* a file that is not given */
+        {"acd", "/c:4: 2 seals are missing between the seals 3 ("},
+        {"abd", "/d:4: 2 seals are missing between the seals 5 ("},
+        /* another order */
+        {"acbd",
+         "/b:4: seals were added, or the files are not in order (oldest first), between "
+         "the seals 7 ("},
+        {"dc", "/c:4: seals were added, or the files are not in order (oldest first), between "
+               "the seals 9 ("},
+    };
+    const struct fixture *f = *state;
+
+    add_files();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(audit_files(f, cases[i].names), EX_DATAERR);
+        assert_contains(tool.out, cases[i].text);
+    }
+    assert_int_equal(audit_files(f, "aBcd"), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    assert_contains(tool.out, "/a:9) and 6 (");
+    assert_contains(tool.out,
+                    "/c:4): removed from one of the two files, or a file between them "
+                    "is not given\n");
+    assert_int_equal(audit_files(f, "Bcd"), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    assert_contains(tool.out, "removed from ");
+    assert_contains(tool.out, "/B\n");
+    assert_contains(tool.out, "          6 lines before or between them without a seal\n");
+    assert_contains(tool.out, "seals     4, of which 4 hold\n");
+}
+
+/* The rest of the file shows that they were there. */
+static void the_first_seals_of_a_file_that_were_removed_are_missed(void **state)
+{
+    const struct fixture *f = *state;
+
+    add_files();
+    memmove(lines[file_begins[2] + 3], lines[file_begins[2] + 4],
+            (line_count - file_begins[2] - 4) * LINE_SIZE);
+    for (unsigned file = 3; file <= FILES; file++)
+        file_begins[file]--;
+    assert_int_equal(audit_files(f, "cd"), EX_DATAERR);
+    assert_contains(tool.out, "/c:7: at least 1 seal is missing: this is the first one, number "
+                              "7, and the 3 lines before those that it seals had seals, which "
+                              "were removed\n");
+    assert_int_equal(audit_files(f, "bcd"), EX_DATAERR);
+    assert_contains(tool.out, "/c:7: 1 seal is missing between the seals 5 (");
+}
+
+/* Lines without a seal at the end of a file, as after a crash, are in the next seal. */
+static void a_seal_may_begin_in_the_file_before_it(void **state)
+{
+    const struct fixture *f = *state;
+
+    add_files();
+    file_begins[2] -= 2; /* a record and the seal after it */
+    assert_int_equal(audit_files(f, "abcd"), EX_OK);
+    assert_int_equal(audit_files(f, "cd"), EX_OK);
+    assert_int_equal(audit_files(f, "bcd"), EX_OK);
+    assert_int_equal(audit_files(f, "Bcd"), EX_DATAERR);
+    assert_contains(tool.out, "/c:2: at least 1 seal is missing: this is the first one, number "
+                              "5, and the 3 lines before those that it seals had seals, which "
+                              "were removed from ");
+}
+
+/* As if by another gateway, or written anew by who knows the format. */
+static void a_file_of_another_chain_is_named(void **state)
+{
+    const struct fixture *f = *state;
+    struct seal_chain other;
+    unsigned kept;
+
+    add_files();
+    other = chain;
+    kept = line_count;
+    line_count = file_begins[1];
+    last_seq = 6;
+    seal_resume(&chain, 3, other.digest);
+    add_records(3);
+    add_seal(NULL, true);
+    add_records(3);
+    add_seal(NULL, false);
+    assert_int_equal(line_count, file_begins[2]);
+    line_count = kept;
+    assert_int_equal(audit_files(f, "abcd"), EX_DATAERR);
+    assert_contains(tool.out,
+                    "/b:4: this seal does not continue the one before it, between the "
+                    "seals 3 (");
+    assert_contains(tool.out, "one of the two files is another one, or was written anew\n");
+    assert_contains(tool.out, "/c:4: this seal does not continue the one before it");
 }
 
 static void files_may_begin_within_a_chain(void **state)
@@ -355,6 +533,11 @@ int main(void)
         CASE(files_may_begin_within_a_chain),
         CASE(seals_that_were_kept_elsewhere_are_compared),
         CASE(older_seals_that_were_kept_are_no_problem),
+        CASE(files_in_a_row_hold_and_the_oldest_may_be_gone),
+        CASE(seals_of_a_whole_file_that_were_removed_are_missed),
+        CASE(the_first_seals_of_a_file_that_were_removed_are_missed),
+        CASE(a_seal_may_begin_in_the_file_before_it),
+        CASE(a_file_of_another_chain_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

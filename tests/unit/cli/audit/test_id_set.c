@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -92,6 +93,57 @@ static void ids_in_any_order_are_kept_by_rising_chunk(void **state)
     id_set_done(&set);
 }
 
+/* What the chunks of @set take, without the table of them. */
+static size_t chunk_bytes(const struct id_set *set)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        struct id_chunk *chunk = set->chunks[i];
+
+        sum += malloc_usable_size(chunk) + malloc_usable_size(chunk->memory);
+    }
+    return sum;
+}
+
+static void ids_far_from_each_other_take_memory_for_themselves_alone(void **state)
+{
+    struct id_set set = {0};
+    const size_t count = 4096;
+
+    (void)state;
+    for (uint64_t i = 0; i < count; i++)
+        assert_int_equal(id_set_add(&set, i * 3 * ID_SET_CHUNK_BITS + i), 0);
+    assert_int_equal(set.count, count);
+    assert_true(chunk_bytes(&set) <= count * ID_SET_BYTES_PER_ID);
+    for (uint64_t i = 0; i < count; i++)
+        assert_int_equal(id_set_add(&set, i * 3 * ID_SET_CHUNK_BITS + i), -EEXIST);
+    id_set_done(&set);
+}
+
+/* Downward, each third first, so that they come in an order that a list must sort. */
+static void a_chunk_that_fills_becomes_bits(void **state)
+{
+    struct id_set set = {0};
+
+    (void)state;
+    for (unsigned turn = 0; turn < 3; turn++) {
+        for (uint64_t i = 0; i < ID_SET_CHUNK_BITS; i++) {
+            uint64_t id = ID_SET_CHUNK_BITS - 1 - i;
+
+            if (id % 3 == turn)
+                assert_int_equal(id_set_add(&set, id), 0);
+        }
+        for (uint64_t id = 0; id < ID_SET_CHUNK_BITS; id += 7) {
+            if (id % 3 <= turn)
+                assert_int_equal(id_set_add(&set, id), -EEXIST);
+        }
+    }
+    assert_int_equal(set.count, 1);
+    assert_true(chunk_bytes(&set) <= ID_SET_CHUNK_BITS / 8 + ID_SET_BYTES_PER_ID);
+    id_set_done(&set);
+}
+
 static void the_largest_id_costs_one_chunk(void **state)
 {
     struct id_set set = {0};
@@ -107,7 +159,8 @@ static void the_largest_id_costs_one_chunk(void **state)
 static void more_chunks_than_a_real_spool_has_are_refused(void **state)
 {
     static struct id_chunk *chunks[ID_SET_CHUNKS_MAX];
-    struct id_chunk chunk = {.number = 0};
+    static uint64_t bits[ID_SET_CHUNK_BITS / 64];
+    struct id_chunk chunk = {.number = 0, .bits = bits};
     struct id_set set = {
         .chunks = chunks, .count = ID_SET_CHUNKS_MAX, .size = ID_SET_CHUNKS_MAX};
 
@@ -128,10 +181,20 @@ static void without_memory_the_set_stays_as_it_was(void **state)
     assert_int_equal(id_set_add(&set, 1), -ENOMEM);
     allocations_left = 1; /* the table, and not the chunk */
     assert_int_equal(id_set_add(&set, 1), -ENOMEM);
+    allocations_left = 1; /* the chunk, and not its list */
+    assert_int_equal(id_set_add(&set, 1), -ENOMEM);
     assert_int_equal(set.count, 0);
     allocations_left = -1;
     assert_int_equal(id_set_add(&set, 1), 0);
     assert_int_equal(set.count, 1);
+    for (uint64_t id = 2; id <= ID_SET_LIST_MAX; id++)
+        assert_int_equal(id_set_add(&set, id), 0);
+    allocations_left = 0; /* for the bits */
+    assert_int_equal(id_set_add(&set, 60000), -ENOMEM);
+    assert_int_equal(id_set_add(&set, ID_SET_LIST_MAX), -EEXIST);
+    allocations_left = -1;
+    assert_int_equal(id_set_add(&set, 60000), 0);
+    assert_int_equal(id_set_add(&set, 60000), -EEXIST);
     id_set_done(&set);
 }
 
@@ -153,6 +216,8 @@ int main(void)
         cmocka_unit_test_setup(an_id_is_new_once, setup),
         cmocka_unit_test_setup(the_edges_of_a_chunk_are_different_ids, setup),
         cmocka_unit_test_setup(ids_in_any_order_are_kept_by_rising_chunk, setup),
+        cmocka_unit_test_setup(ids_far_from_each_other_take_memory_for_themselves_alone, setup),
+        cmocka_unit_test_setup(a_chunk_that_fills_becomes_bits, setup),
         cmocka_unit_test_setup(the_largest_id_costs_one_chunk, setup),
         cmocka_unit_test_setup(more_chunks_than_a_real_spool_has_are_refused, setup),
         cmocka_unit_test_setup(without_memory_the_set_stays_as_it_was, setup),

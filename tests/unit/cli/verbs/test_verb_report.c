@@ -134,7 +134,7 @@ static void a_cut_file_is_not_sound(void **state)
     read_page();
     assert_contains(page, "class=\"word\">NOT SOUND</p>");
     assert_contains(page, "lines were cut off");
-    assert_contains(page, "The last line is half written");
+    assert_contains(page, "How the last file ends: the last line is half written");
 }
 
 static void without_an_audit_file_the_ledger_stands_alone(void **state)

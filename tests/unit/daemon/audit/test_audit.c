@@ -213,7 +213,8 @@ static void so_many_bytes_are_written_in_one_call_and_no_more(void **state)
     audit_fixture_start(fixture);
     while (audit_fixture_export(fixture))
         calls++;
-    assert_int_equal(calls, 4); /* 13 MB, 4 MiB each */
+    assert_int_equal(calls, 4);                     /* 13 MB, 4 MiB each */
+    assert_true(fixture->spool.set_exported > 100); /* nor are so many left open */
     audit_fixture_expect(fixture->file, 1, 200);
 }
 
@@ -558,6 +559,32 @@ static void blocks_that_a_power_cut_left_as_zeros_are_written_again(void **state
     audit_fixture_expect(fixture->file, 1, 10);
 }
 
+/* A file system may keep the length of what was appended and none of its bytes. */
+static void more_zeros_than_are_examined_at_once_are_cut(void **state)
+{
+    static const char *const torn[] = {"", "{\"seq\":5,\"ti"};
+    struct audit_fixture *fixture = *state;
+
+    for (unsigned i = 0; i < 2; i++) {
+        audit_fixture_start(fixture);
+        audit_fixture_add_rows(fixture, 4);
+        edge(fixture);
+        sync_now(fixture);
+        spool_fake_commit(&fixture->spool);
+        files_append(fixture->file, torn[i], strlen(torn[i]));
+        assert_int_equal(truncate(fixture->file, files_size(fixture->file) + 20 * 1024 * 1024),
+                         0);
+        audit_fixture_add_rows(fixture, 2);
+        crash(fixture, 4 + 6 * i);
+        assert_true(audit_is_healthy(fixture->audit));
+        edge(fixture);
+        audit_fixture_expect(fixture->file, 1, 6 + 6 * i);
+        sync_now(fixture);
+        spool_fake_commit(&fixture->spool);
+        audit_fixture_stop(fixture);
+    }
+}
+
 static void a_file_of_zeros_and_lines_behind_them_is_written_again(void **state)
 {
     static const char zeros[100];
@@ -821,6 +848,8 @@ static void a_file_that_is_none_of_ours_is_not_touched(void **state)
     expect_untouched(fixture, "SQLite format 3\0\n\n", 18);
     memcpy(large + 512, "rest\nof a letter\n", 17); /* after a hole */
     expect_untouched(fixture, large, 529);
+    memset(large, '\0', 529);
+    expect_untouched(fixture, large, sizeof(large));
     memset(large, 'x', sizeof(large));
     expect_untouched(fixture, large, sizeof(large));
     assert_int_equal(fixture->reported, 0);
@@ -1590,6 +1619,7 @@ int main(void)
         CASE(half_a_line_is_cut_and_its_row_written_again),
         CASE(half_a_line_in_an_otherwise_empty_file_is_cut),
         CASE(blocks_that_a_power_cut_left_as_zeros_are_written_again),
+        CASE(more_zeros_than_are_examined_at_once_are_cut),
         CASE(a_file_of_zeros_and_lines_behind_them_is_written_again),
         CASE(holes_anywhere_in_a_new_file_are_written_again),
         CASE(damage_before_lines_that_were_synced_is_left_alone),
