@@ -293,6 +293,7 @@ struct ending {
     uint64_t charge;
     uint32_t attempts;
     struct spool_verdict verdict;
+    int64_t ago_ms; /* it ended so long before this moment */
 };
 
 static inline struct stmt *spool_stmt(struct spool *spool, enum stmt_id id)

@@ -42,6 +42,15 @@ struct forward_brokers {
     struct log_limit silence_warnings;
 };
 
+/* Not yet committed: a crash would send them again. */
+struct forward_settled {
+    unsigned messages;
+    unsigned unsubscribed; /* of these, as struct counters has it */
+    unsigned rejected;
+    unsigned rejected_reason; /* of the newest one of these, and its code */
+    int rejected_code;
+};
+
 struct forward {
     struct turn *turn; /* borrowed, all nine */
     const struct config *config;
@@ -55,9 +64,8 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled;  /* not yet committed: a crash would send them again */
-    unsigned rejected; /* of these */
-    unsigned window;   /* of the uplink, as last reported */
+    struct forward_settled settled;
+    unsigned window; /* of the uplink, as last reported */
     enum uplink_state link_state;
     struct forward_brokers brokers;
     struct refusal *refusal; /* of the broker in use */

@@ -174,7 +174,8 @@ static void deliver_some(struct script *script, unsigned count)
         if (i == 1)
             assert_int_equal(spool_return(script->f->spool, message.id, 0), 0);
         else
-            (void)went_well(script, spool_settle(script->f->spool, message.id, &delivered));
+            (void)went_well(script, spool_settle(script->f->spool, message.id, &delivered,
+                                                 script->f->now.boot_ms));
     }
 }
 
