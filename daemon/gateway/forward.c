@@ -67,7 +67,7 @@ static int forward_settle(struct forward *forward,
     int r = spool_settle(forward->spool, id, verdict, boot_ms);
 
     if (r == 0)
-        forward->settled.messages++, forward->counters->ended++;
+        forward->settled.messages++;
     return settle_ignore_unknown(forward, id, r);
 }
 
