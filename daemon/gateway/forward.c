@@ -852,10 +852,21 @@ static bool keep_for_another(struct forward *forward, uint64_t id)
     return true;
 }
 
-/* It waits, so it is handed out once more to be ended. */
+static void log_poisons(const struct forward_settled *settled)
+{
+    for (unsigned i = 0; i < settled->poison_count; i++)
+        log_warning(
+            "message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
+            "the connection at this message and takes others: mqtt-spool failures shows "
+            "it; docs/brokers.md says what brokers do not take\"",
+            settled->poisons[i]);
+}
+
+/* It waits, so it is handed out once more to be ended. Logged when that is committed. */
 static int condemn(struct forward *forward)
 {
     struct spool_time now = turn_spool_time(forward->turn);
+    struct forward_settled *settled = &forward->settled;
     uint64_t id = forward->poison.suspect_id;
     struct spool_message message;
     int r = spool_next_of(forward->spool, &now, id, &message);
@@ -870,10 +881,9 @@ static int condemn(struct forward *forward)
     r = reject_unsent(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
     if (r != 0)
         return r;
-    log_warning("message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
-                "the connection at this message and takes others: mqtt-spool failures shows "
-                "it; docs/brokers.md says what brokers do not take\"",
-                id);
+    if (settled->poison_count < FORWARD_POISONS_MAX)
+        settled->poisons[settled->poison_count++] = id;
+    forward_commit_soon(forward);
     return 0;
 }
 
@@ -1117,5 +1127,6 @@ void forward_note_committed(struct forward *forward)
         counters->rejected_reason = settled->rejected_reason;
         counters->rejected_code = settled->rejected_code;
     }
+    log_poisons(settled);
     forward->settled = (struct forward_settled){0};
 }

@@ -42,6 +42,10 @@ struct forward_brokers {
     struct log_limit silence_warnings;
 };
 
+/* Each was condemned on a connection of its own, and is committed at once: more wait only if
+ * the database is locked. */
+enum { FORWARD_POISONS_MAX = 8 };
+
 /* Not yet committed: a crash would send them again. */
 struct forward_settled {
     unsigned messages;
@@ -49,6 +53,8 @@ struct forward_settled {
     unsigned rejected;
     unsigned rejected_reason; /* of the newest one of these, and its code */
     int rejected_code;
+    uint64_t poisons[FORWARD_POISONS_MAX]; /* of the rejected: ids */
+    unsigned poison_count;
 };
 
 struct forward {

@@ -413,6 +413,8 @@ static int gateway_commit_last(struct gateway *gateway)
     int r = spool_verify_files(gateway->spool);
     if (r == 0)
         r = spool_commit(gateway->spool, &now);
+    if (r == 0)
+        forward_note_committed(&gateway->forward);
 
     while (r == 0 && more)
         r = audit_export(gateway->audit, gateway->turn.now.boot_ms, &more);

@@ -239,7 +239,7 @@ static void times_alone_use_up_no_runs(void **state)
 {
     enum { MANY = 400 };
     struct fixture *f = *state;
-    int64_t start_ms = f->now.wall_ms;
+    int64_t start_ms = f->now.wall_ms, took_ms = INT64_C(100) * MANY;
 
     hand_out(f, MANY);
     for (uint64_t id = 1; id <= MANY; id++) {
@@ -250,8 +250,8 @@ static void times_alone_use_up_no_runs(void **state)
     assert_int_equal(count_outcome_rows(f), 0);
     expect_end(f, 1, start_ms + 100, 100);
     expect_end(f, 50, start_ms + 5000, 5000);
-    expect_end(f, MANY, start_ms + 100 * MANY, 100 * MANY);
-    expect_end(f, MANY - 1, start_ms + 100 * MANY, 100 * MANY); /* one run by now */
+    expect_end(f, MANY, start_ms + took_ms, took_ms);
+    expect_end(f, MANY - 1, start_ms + took_ms, took_ms); /* one run by now */
 }
 
 #define BOTH(name)                                                                             \

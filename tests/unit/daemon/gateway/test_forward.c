@@ -683,6 +683,15 @@ static unsigned answer_others(struct gateway *gateway, uint64_t suspect)
     return count;
 }
 
+/* The one before is committed by then. */
+static void answer_other(struct gateway *gateway)
+{
+    fakes_edge();
+    assert_int_not_equal(gateway->forward.poison.step, POISON_NONE);
+    assert_int_not_equal(only_in_flight(), 2);
+    fakes_answer(only_in_flight(), UPLINK_DELIVERED, -1);
+}
+
 static void a_message_at_which_the_broker_closes_alone_is_poison(void **state)
 {
     struct gateway *gateway = open_with(40);
@@ -696,7 +705,10 @@ static void a_message_at_which_the_broker_closes_alone_is_poison(void **state)
         fakes_edge();
     }
     expect_ended(SPOOL_REJECTED, 0);
-    assert_in_range(answer_others(gateway, 2), POISON_OTHERS_MIN, 2 * POISON_OTHERS_MIN);
+    while (fakes.excuses == 0)
+        answer_other(gateway);
+    assert_int_equal(fakes_logged("message_poison"), 0); /* it is not committed yet */
+    fakes_edge();
     expect_ended(SPOOL_REJECTED, 1);
     assert_int_equal(reason_of(gateway, 2), SPOOL_REASON_POISON);
     assert_int_equal(fakes_logged("message_poison id=2 "), 1);
