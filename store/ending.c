@@ -25,6 +25,8 @@
 
 #include <errno.h>
 
+enum { SETTLED_TOGETHER_MS = 100 };
+
 uint64_t ending_count_ahead(const struct lane *lane)
 {
     return lane->working.messages - lane->plan.in_state[PLAN_SETTLED];
@@ -33,6 +35,16 @@ uint64_t ending_count_ahead(const struct lane *lane)
 uint64_t ending_bytes_ahead(const struct lane *lane)
 {
     return lane->working.bytes - lane->plan.settled_charge;
+}
+
+/* Return: when it ended, on the spool's clock. */
+static int64_t
+note_end(struct spool *spool, const struct ending *ending, const struct spool_time *now)
+{
+    int64_t ended_at = spool_clock_ms(spool, now) - ending->ago_ms;
+    if (ended_at > spool->time.clock.last_ended_ms)
+        spool->time.clock.last_ended_ms = ended_at;
+    return ended_at;
 }
 
 static int write_records(struct spool *spool,
@@ -46,9 +58,8 @@ static int write_records(struct spool *spool,
     stmt_bind_int(stmt, 1, ending->first_key);
     stmt_bind_int(stmt, 2, ending->last_key);
     stmt_bind_int(stmt, 3, lane->number);
-    stmt_bind_int(stmt, 4, now->wall_ms);
-    spool->time.clock.last_ended_ms = spool_clock_ms(spool, now);
-    stmt_bind_int(stmt, 5, spool->time.clock.last_ended_ms);
+    stmt_bind_int(stmt, 4, now->wall_ms - ending->ago_ms);
+    stmt_bind_int(stmt, 5, note_end(spool, ending, now));
     stmt_bind_int(stmt, 6, ending->verdict.outcome);
     stmt_bind_int(stmt, 7, ending->verdict.reason);
     if (ending->verdict.code != SPOOL_NO_CODE)
@@ -165,13 +176,12 @@ static int end_in_place(struct spool *spool,
                    spool->working.last_seq + ending->messages);
     if (r != 0)
         return r;
-    spool->time.clock.last_ended_ms = spool_clock_ms(spool, now);
     const struct run run = {.first_seq = spool->working.last_seq + 1,
                             .messages = ending->messages,
                             .first_id = (uint64_t)ending->first_key & SPOOL_ID_MAX,
                             .last_id = (uint64_t)ending->last_key & SPOOL_ID_MAX,
-                            .time_ms = now->wall_ms,
-                            .ended_at = spool->time.clock.last_ended_ms,
+                            .time_ms = now->wall_ms - ending->ago_ms,
+                            .ended_at = note_end(spool, ending, now),
                             .attempts = ending->attempts,
                             .code = ending->verdict.code,
                             .segment = ending->table};
@@ -185,41 +195,101 @@ static int end_in_place(struct spool *spool,
     return 0;
 }
 
-static bool
-continues_run(const struct lane *lane, const struct ending *run, const struct plan_entry *entry)
+/* Settled neighbours of a plan that end as one: their records have one time, that of the newest
+ * answer. */
+struct settled_run {
+    struct ending ending;
+    size_t first; /* index in the plan */
+    int64_t from_boot_ms;
+    int64_t till_boot_ms;
+};
+
+/* Ten runs a second are about as many as are exported in time. Once they are many, to save them
+ * matters more than the time. */
+static bool is_of_one_time(const struct lane *lane,
+                           const struct settled_run *run,
+                           const struct plan_entry *entry)
 {
-    return run->messages > 0 && run->table == entry->table &&
-           lane_are_neighbours(lane, run->last_key, entry->key) &&
-           run->attempts == entry->attempts && run->verdict.outcome == entry->verdict.outcome &&
-           run->verdict.reason == entry->verdict.reason &&
-           run->verdict.code == entry->verdict.code;
+    return runs_are_many(&lane->runs) ||
+           (entry->settled_boot_ms - run->from_boot_ms < SETTLED_TOGETHER_MS &&
+            run->till_boot_ms - entry->settled_boot_ms < SETTLED_TOGETHER_MS);
 }
 
+static bool continues_run(const struct lane *lane,
+                          const struct settled_run *run,
+                          const struct plan_entry *entry)
+{
+    const struct ending *ending = &run->ending;
+    return ending->messages > 0 && ending->table == entry->table &&
+           lane_are_neighbours(lane, ending->last_key, entry->key) &&
+           ending->attempts == entry->attempts &&
+           ending->verdict.outcome == entry->verdict.outcome &&
+           ending->verdict.reason == entry->verdict.reason &&
+           ending->verdict.code == entry->verdict.code && is_of_one_time(lane, run, entry);
+}
+
+/* By the ages that the records have. @end: index behind the run. */
+static void
+count_delays(struct lane *lane, const struct settled_run *run, size_t end, int64_t ended_at)
+{
+    if (run->ending.verdict.outcome != SPOOL_DELIVERED)
+        return;
+    for (size_t i = run->first; i < end; i++) {
+        const struct plan_entry *entry = plan_at(&lane->plan, i);
+        if (entry->state == PLAN_SETTLED)
+            tallies_count_delay(&lane->working.tallies, ended_at - entry->accepted_at);
+    }
+}
+
+/* @end: index behind the run. */
 static int end_collected(struct spool *spool,
                          struct lane *lane,
-                         struct ending *run,
+                         struct settled_run *run,
+                         size_t end,
                          const struct spool_time *now)
 {
-    if (run->messages == 0)
+    struct ending *ending = &run->ending;
+    if (ending->messages == 0)
         return 0;
+    int64_t clock_ms = spool_clock_ms(spool, now);
+    int64_t ago_ms = spool->time.clock.state.boot_ms - run->till_boot_ms;
+    ending->ago_ms = ago_ms > 0 ? ago_ms : 0;
     FAILPOINT("settle.before_run");
-    int r = can_stay(spool, lane, run) ? end_in_place(spool, lane, run, now)
-                                       : ending_write_run(spool, lane, run, now);
+    int r = can_stay(spool, lane, ending) ? end_in_place(spool, lane, ending, now)
+                                          : ending_write_run(spool, lane, ending, now);
     FAILPOINT("settle.after_run");
-    run->messages = 0;
+    count_delays(lane, run, end, clock_ms - ending->ago_ms);
+    ending->messages = 0;
     return r;
 }
 
-static struct ending
-begin_run(const struct lane *lane, const struct plan_entry *entry, bool is_oldest_in_segments)
+static struct settled_run begin_run(const struct lane *lane,
+                                    const struct plan_entry *entry,
+                                    size_t index,
+                                    bool is_oldest_in_segments)
 {
-    return (struct ending){
-        .table = entry->table,
-        .is_oldest = is_oldest_in_segments && entry->table != TABLE_MESSAGE &&
-                     entry->verdict.outcome == SPOOL_DELIVERED && entry->key < lane->cursor,
-        .first_key = entry->key,
-        .attempts = entry->attempts,
-        .verdict = entry->verdict};
+    return (struct settled_run){
+        .ending = {.table = entry->table,
+                   .is_oldest = is_oldest_in_segments && entry->table != TABLE_MESSAGE &&
+                                entry->verdict.outcome == SPOOL_DELIVERED &&
+                                entry->key < lane->cursor,
+                   .first_key = entry->key,
+                   .attempts = entry->attempts,
+                   .verdict = entry->verdict},
+        .first = index,
+        .from_boot_ms = entry->settled_boot_ms,
+        .till_boot_ms = entry->settled_boot_ms};
+}
+
+static void add_to_run(struct settled_run *run, const struct plan_entry *entry)
+{
+    run->ending.last_key = entry->key;
+    run->ending.messages++;
+    run->ending.charge += entry->charge;
+    if (entry->settled_boot_ms < run->from_boot_ms)
+        run->from_boot_ms = entry->settled_boot_ms;
+    if (entry->settled_boot_ms > run->till_boot_ms)
+        run->till_boot_ms = entry->settled_boot_ms;
 }
 
 /* Neighbours in the plan are neighbours in the table, except at a gap; what is GONE is in
@@ -227,17 +297,16 @@ begin_run(const struct lane *lane, const struct plan_entry *entry, bool is_oldes
 static int
 write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool_time *now)
 {
-    struct ending run = {0};
-    size_t left = lane->plan.in_state[PLAN_SETTLED];
-    int64_t clock_ms = left > 0 ? spool_clock_ms(spool, now) : 0;
+    struct settled_run run = {0};
+    size_t left = lane->plan.in_state[PLAN_SETTLED], i = 0;
     bool is_oldest_in_segments = true;
-    for (size_t i = 0; left > 0; i++) {
+    for (; left > 0; i++) {
         const struct plan_entry *entry = plan_at(&lane->plan, i);
         if (entry->state == PLAN_GONE)
             continue;
         bool is_settled = entry->state == PLAN_SETTLED;
         if (!is_settled || !continues_run(lane, &run, entry)) {
-            int r = end_collected(spool, lane, &run, now);
+            int r = end_collected(spool, lane, &run, i, now);
             if (r != 0)
                 return r;
         }
@@ -246,15 +315,11 @@ write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool
             continue;
         }
         left--;
-        if (run.messages == 0)
-            run = begin_run(lane, entry, is_oldest_in_segments);
-        run.last_key = entry->key;
-        run.messages++;
-        run.charge += entry->charge;
-        if (entry->verdict.outcome == SPOOL_DELIVERED)
-            tallies_count_delay(&lane->working.tallies, clock_ms - entry->accepted_at);
+        if (run.ending.messages == 0)
+            run = begin_run(lane, entry, i, is_oldest_in_segments);
+        add_to_run(&run, entry);
     }
-    return end_collected(spool, lane, &run, now);
+    return end_collected(spool, lane, &run, i, now);
 }
 
 int ending_write_settled(struct spool *spool, const struct spool_time *now)

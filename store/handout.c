@@ -82,6 +82,7 @@ static int hand_out_again(struct spool *spool,
     const struct spool_verdict *verdict = read_and_judge(spool, stmt, lane, clock_ms, ret);
     if (verdict) {
         entry->verdict = *verdict;
+        entry->settled_boot_ms = spool->time.clock.state.boot_ms;
         plan_mark(&lane->plan, entry, PLAN_SETTLED);
         return SPOOL_E_EMPTY;
     }
@@ -229,6 +230,7 @@ static int hand_out_row(struct spool *spool,
         .accepted_at = stmt_int(stmt, MESSAGE_ACCEPTED_AT),
         .charge = (uint32_t)stmt_int(stmt, MESSAGE_CHARGE),
         .table = spool->conn.scan.current->table,
+        .settled_boot_ms = spool->time.clock.state.boot_ms,
         .attempts = verdict ? 0 : 1,
         .state = verdict ? PLAN_SETTLED : PLAN_IN_FLIGHT,
     };
@@ -589,7 +591,10 @@ void spool_uncount_attempt(struct spool *spool, uint64_t id)
         entry->attempts--;
 }
 
-int spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
+int spool_settle(struct spool *spool,
+                 uint64_t id,
+                 const struct spool_verdict *verdict,
+                 int64_t boot_ms)
 {
     assert(verdict->outcome < SPOOL_OUTCOMES && verdict->reason < SPOOL_REASONS);
     if (spool->conn.failed < 0)
@@ -599,6 +604,7 @@ int spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *v
     if (!entry)
         return SPOOL_E_UNKNOWN;
     entry->verdict = *verdict;
+    entry->settled_boot_ms = boot_ms;
     plan_mark(&lane->plan, entry, PLAN_SETTLED);
     spool->handout.in_flight--;
     return 0;

@@ -30,6 +30,7 @@ struct plan_entry {
     int64_t key;
     int64_t accepted_at;
     int64_t not_before_boot_ms;
+    int64_t settled_boot_ms; /* of SETTLED: when it ended */
     uint32_t charge;
     uint32_t attempts;
     uint32_t refusals;     /* by the broker, in a row */

@@ -317,7 +317,6 @@ int retention_evict_for_disk(struct spool *spool,
         return spool_lose_batch(spool, r);
     if (r < 0)
         return r;
-    spool->working.evicting.unreported += sweep.ended;
     spool->room.evicted += sweep.ended;
     spool->working.evicting.debt += sweep.ended;
     *ret_freed = before - lane->working.bytes;
@@ -538,9 +537,7 @@ int spool_retain(struct spool *spool,
         return spool_lose_batch(spool, r);
     if (r < 0)
         return r;
-    *ret_evicted = sweep.ended + spool->working.evicting.unreported;
-    spool->working.evicting.unreported = 0;
-    spool->committed.evicting.unreported = 0; /* reported, whatever becomes of this batch */
+    *ret_evicted = sweep.ended;
     *ret_more = sweep.has_more;
     return 0;
 }

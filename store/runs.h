@@ -58,6 +58,10 @@ static inline bool runs_are_full(const struct runs *runs)
 {
     return runs->count == RUNS_MAX;
 }
+static inline bool runs_are_many(const struct runs *runs)
+{
+    return runs->count >= RUNS_MANY;
+}
 
 /* NULL: there is none. */
 static inline const struct run *runs_newest(const struct runs *runs)

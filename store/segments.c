@@ -95,7 +95,7 @@ bool spool_awaits_export(const struct spool *spool)
         waiting += segment->rows > 0 && segment->rows == segment->delivered;
     }
     for (size_t i = 0; i < spool->lanes.count; i++) {
-        if (spool->lanes.all[i].runs.count >= RUNS_MANY)
+        if (runs_are_many(&spool->lanes.all[i].runs))
             return true;
     }
     return waiting >= WAITING_SEGMENTS;

@@ -144,9 +144,8 @@ struct batch {
 
 /* What was evicted because the disk is short: see room.c. */
 struct eviction_account {
-    uint64_t credit;     /* charges that may go for the disk before more is accepted */
-    unsigned unreported; /* evicted since spool_retain() last reported them */
-    uint64_t debt;       /* exported failures that are to go for those that came */
+    uint64_t credit; /* charges that may go for the disk before more is accepted */
+    uint64_t debt;   /* exported failures that are to go for those that came */
 };
 
 /* What a commit makes true and a rollback brings back as a whole. */
@@ -293,6 +292,7 @@ struct ending {
     uint64_t charge;
     uint32_t attempts;
     struct spool_verdict verdict;
+    int64_t ago_ms; /* it ended so long before this moment */
 };
 
 static inline struct stmt *spool_stmt(struct spool *spool, enum stmt_id id)

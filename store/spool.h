@@ -186,11 +186,18 @@ struct spool_verdict {
     int code; /* the broker's reason code, or SPOOL_NO_CODE */
 };
 
+/*
+ * Records are in the order of commits, and their times are those at which messages ended. So
+ * one may follow another one that ended later: by less than this, unless the database was
+ * locked or the disk was full. The wall clock may have been set, too.
+ */
+#define SPOOL_RECORDS_LATE_MS 10000
+
 /* One row of the outcome table. Pointers are valid during the callback only. */
 struct spool_record {
     uint64_t seq; /* contiguous from 1 */
     uint64_t id;
-    int64_t time_ms; /* wall clock, UTC */
+    int64_t time_ms; /* when it ended, by the wall clock, UTC */
     enum spool_outcome outcome;
     enum spool_reason reason;
     const char *lane;
@@ -216,9 +223,8 @@ struct spool_ledger {
 
 bool spool_ledger_balances(const struct spool_ledger *ledger);
 
-/* From the acceptance to the commit that recorded the delivery, which may be 2 s after the
- * broker's answer while little happens. Each delivery is in one bucket; the last one has no
- * upper bound. The bounds are stored with the schema: they never change. */
+/* The ages in the records of deliveries. Each is in one bucket; the last one has no upper
+ * bound. The bounds are stored with the schema: they never change. */
 enum { SPOOL_DELAY_BUCKETS = 19 };
 struct spool_delays {
     uint64_t counts[SPOOL_DELAY_BUCKETS];
@@ -800,15 +806,19 @@ void spool_uncount_attempt(struct spool *spool, uint64_t id);
 
 /*
  * spool_settle() - the message has ended
+ * @boot_ms: when it ended, by the clock of boot_ms
  *
  * Noted now, written by the next spool_commit(): runs of neighbours with the
  * same verdict and attempts become one INSERT and one range DELETE. The first
- * verdict stands.
+ * verdict stands. The record has the time at which it ended; of neighbours that ended within a
+ * tenth of a second, or in a lane with RUNS_MANY runs, that of the newest one.
  *
  * Return: 0; SPOOL_E_UNKNOWN: not in flight, nothing noted; negative errno.
  */
-MUST_CHECK int
-spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
+MUST_CHECK int spool_settle(struct spool *spool,
+                            uint64_t id,
+                            const struct spool_verdict *verdict,
+                            int64_t boot_ms);
 
 /*
  * spool_retain() - enforce the limits: evict by count, bytes and age, expire by message expiry
@@ -816,7 +826,7 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
  *               has appended to each lane, at most so many messages end by this
  *               call, of which each 64 KiB count as one more: a limit lowered by
  *               a million stalls no producer
- * @ret_evicted: how many ended
+ * @ret_evicted: how many ended by this call, in the open batch: a commit makes it true
  * @ret_more:    limits are still exceeded: call again in the next batch
  *
  * For each message, in this order: find the token, mark it failed (outcome row

@@ -78,7 +78,7 @@ struct audit_check {
     uint64_t last_seq;
     int64_t first_ms;
     int64_t last_ms;
-    uint64_t clock_steps; /* lines whose time is before that of the line above */
+    uint64_t clock_steps; /* lines whose time is long before that of the line above */
     uint64_t counts[SPOOL_OUTCOMES];
     uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
     uint64_t admin;  /* lines about what operators changed, besides lines */

@@ -4,8 +4,8 @@
  *
  * Each line is an outcome record with all its fields, seq rises by one without
  * a gap, no message has two outcomes; or it says what an operator changed. Time
- * may step back, because the wall clock of a gateway may be set: that is counted
- * and no problem.
+ * may step back. By a little, because records are in the order of commits; by more, because
+ * the wall clock of a gateway may be set: that is counted and no problem.
  */
 #include "cli/audit/check.h"
 
@@ -155,7 +155,7 @@ static void check_time(struct audit_check *check, int64_t time_ms)
 {
     if (check->lines == 1)
         check->first_ms = time_ms;
-    else if (time_ms < check->last_ms)
+    else if (check->last_ms - time_ms >= SPOOL_RECORDS_LATE_MS)
         check->clock_steps++;
     check->last_ms = time_ms;
 }

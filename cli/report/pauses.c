@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "store/spool.h"
+
 int64_t pauses_begin_ms(const struct pause *pause)
 {
     return pause->waited_from_ms > pause->start_ms ? pause->waited_from_ms : pause->start_ms;
@@ -39,13 +41,14 @@ static void remove_shortest(struct pauses *pauses)
 
 /* What was accepted at @from_ms and ends at @time_ms waited in all candidates between. The
  * older a candidate, the more has ended after it: where one knows of an earlier acceptance,
- * all before it do. One that ends later was made by a clock that is set back now. */
+ * all before it do. A candidate that ends much later was made by a clock that is set back
+ * now. */
 static void note_waiting(struct pauses *pauses, int64_t from_ms, int64_t time_ms)
 {
     for (size_t i = pauses->count; i > 0; i--) {
         struct pause *pause = &pauses->at[i - 1];
 
-        if (pause->end_ms > time_ms)
+        if (pause->end_ms - time_ms >= SPOOL_RECORDS_LATE_MS)
             continue;
         if (pause->waited_from_ms <= from_ms)
             return;
@@ -92,13 +95,21 @@ static void extend(struct pauses *pauses, int64_t from_ms, int64_t to_ms)
     note_waiting(pauses, from_ms, to_ms);
 }
 
+/* The newest answer, of which records may come late. */
+static int64_t newest_answer(const struct pauses *pauses, int64_t time_ms)
+{
+    int64_t late_ms = pauses->has_answer ? pauses->answer_ms - time_ms : 0;
+
+    return late_ms > 0 && late_ms < SPOOL_RECORDS_LATE_MS ? pauses->answer_ms : time_ms;
+}
+
 void pauses_add(struct pauses *pauses, int64_t time_ms, int64_t age_ms, bool is_answer)
 {
     extend(pauses, time_ms - age_ms, time_ms);
     if (!is_answer)
         return;
     close_pause(pauses, time_ms, false);
-    pauses_start(pauses, time_ms);
+    pauses_start(pauses, newest_answer(pauses, time_ms));
 }
 
 void pauses_end(struct pauses *pauses, int64_t now_ms, int64_t oldest_ms)

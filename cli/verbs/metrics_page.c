@@ -483,8 +483,7 @@ static void put_delays(struct writer *writer)
     if (json_array_size(json_object_get(writer->page->root, "delay_bounds_ms")) == 0)
         return;
     begin(writer, "delivery_delay_seconds", "histogram",
-          "From acceptance to the commit that recorded the delivery; while little happens up "
-          "to 2 s after the answer of the broker.");
+          "From acceptance to the broker's answer, as age_ms in the records.");
     json_array_foreach(json_object_get(writer->page->root, "lanes"), i, lane)
         put_delays_of(writer, lane);
 }

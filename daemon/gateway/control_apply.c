@@ -261,7 +261,7 @@ static bool has_room_for_records(struct gateway *gateway, const struct control_j
 
 int control_apply_step(struct gateway *gateway, struct control_job *job, bool is_short)
 {
-    uint64_t began_us = clock_monotonic_us(), ended = job->steps.batch.changed;
+    uint64_t began_us = clock_monotonic_us();
     unsigned calls = 0, most = is_short ? 1 : STEP_CALLS_MAX;
     int r = has_room_for_records(gateway, job) ? 0 : SPOOL_E_BUSY;
 
@@ -274,8 +274,6 @@ int control_apply_step(struct gateway *gateway, struct control_job *job, bool is
         r = SPOOL_E_AGAIN;
     while (r == SPOOL_E_AGAIN && calls++ < most && clock_monotonic_us() - began_us < STEP_US)
         r = step_once(gateway, job, &job->steps.batch);
-    if (job->request.command == REQUEST_DROP && !job->request.is_dry_run)
-        gateway->counters.ended += job->steps.batch.changed - ended;
     if (r < 0)
         return r;
     if (r == SPOOL_E_EMPTY)

@@ -12,7 +12,6 @@
 
 struct counters {
     uint64_t accepted; /* and committed */
-    uint64_t ended;    /* by any outcome */
     uint64_t refused;  /* messages, also those of a batch that was rolled back */
     char refused_reason[COUNTERS_REASON_MAX]; /* of the newest; "": there was none */
     int64_t refused_boot_ms;                  /* when it was */
@@ -21,7 +20,8 @@ struct counters {
     uint64_t rejected;        /* by the broker, or because no broker takes it; committed */
     unsigned rejected_reason; /* of the newest one, an enum spool_reason, and its code */
     int rejected_code;
-    uint64_t unsubscribed; /* delivered, and the broker reported that it has no subscriber */
+    uint64_t unsubscribed; /* delivered, and the broker reported that it has no subscriber;
+                              committed */
 };
 
 /* @reason: cut where it does not fit. */

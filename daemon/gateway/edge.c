@@ -48,15 +48,13 @@ static unsigned retain_budget(struct gateway *gateway)
 static int edge_retain(struct gateway *gateway, bool *ret_more)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
-    unsigned ended = 0;
+    unsigned ended; /* the ledger counts them, once they are committed */
     bool more = false;
     int r = spool_retain(gateway->spool, &now, retain_budget(gateway), &ended, &more);
 
     if (r < 0)
         return r;
     /* Disk full or busy: the next batch checks the limits again. */
-    gateway->ticks.undelivered += ended;
-    gateway->counters.ended += ended;
     *ret_more = r == 0 && more;
     return 0;
 }

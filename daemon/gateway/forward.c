@@ -59,31 +59,32 @@ static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
 }
 
 /* Occupies the window until the commit, because it would be sent again after a crash. */
-static int
-forward_settle(struct forward *forward, uint64_t id, const struct spool_verdict *verdict)
+static int forward_settle(struct forward *forward,
+                          uint64_t id,
+                          const struct spool_verdict *verdict,
+                          int64_t boot_ms)
 {
-    int r = spool_settle(forward->spool, id, verdict);
+    int r = spool_settle(forward->spool, id, verdict, boot_ms);
 
-    if (r == 0) {
-        forward->counters->ended++;
-        forward->settled++;
-    }
+    if (r == 0)
+        forward->settled.messages++;
     return settle_ignore_unknown(forward, id, r);
 }
 
 /* What this broker can never accept is settled, else it would block its lane for ever. */
-static int
-forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
+static int forward_reject(
+    struct forward *forward, uint64_t id, enum spool_reason reason, int code, int64_t boot_ms)
 {
     const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
-    unsigned settled = forward->settled;
-    int r = forward_settle(forward, id, &verdict);
+    struct forward_settled *settled = &forward->settled;
+    unsigned messages = settled->messages;
+    int r = forward_settle(forward, id, &verdict, boot_ms);
 
-    if (forward->settled == settled)
+    if (settled->messages == messages)
         return r;
-    forward->rejected++;
-    forward->counters->rejected_reason = (unsigned)reason;
-    forward->counters->rejected_code = code;
+    settled->rejected++;
+    settled->rejected_reason = (unsigned)reason;
+    settled->rejected_code = code;
     return r;
 }
 
@@ -97,8 +98,10 @@ static bool was_announced(const struct uplink_answer *answer)
 static int forward_reject_refused(struct forward *forward, const struct uplink_answer *answer)
 {
     if (was_announced(answer) && answer->code == MQTT_PACKET_TOO_LARGE)
-        return forward_reject(forward, answer->id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
-    return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+        return forward_reject(forward, answer->id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE,
+                              answer->boot_ms);
+    return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code,
+                          answer->boot_ms);
 }
 
 /* The same of one that was handed out and was not sent. */
@@ -106,7 +109,7 @@ static int
 reject_unsent(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
 {
     spool_uncount_attempt(forward->spool, id);
-    return forward_reject(forward, id, reason, code);
+    return forward_reject(forward, id, reason, code, forward->turn->now.boot_ms);
 }
 
 /* It was handed out and is not sent now. */
@@ -173,15 +176,16 @@ static int refuse_unsent(struct forward *forward,
         .tag = message->tag,
         .kind = UPLINK_REFUSED,
         .code = code,
+        .boot_ms = forward->turn->now.boot_ms,
         .text = "announced in CONNACK",
     };
-    unsigned settled = forward->settled;
+    unsigned settled = forward->settled.messages;
 
     spool_uncount_attempt(forward->spool, message->id);
     if (forward->refusal->is_refused && forward->poison.step == POISON_NONE)
         refusal_return_try(forward->refusal);
     int r = apply_answer(forward, &answer);
-    if (forward->settled == settled)
+    if (forward->settled.messages == settled)
         *ret_continues = forward->poison.step == POISON_NONE && forward_may_defer(forward);
     return r;
 }
@@ -225,7 +229,7 @@ forward_send(struct forward *forward, const struct spool_message *message, bool 
  * limit bounds how much of it waits for a commit. */
 static bool has_room(const struct forward *forward)
 {
-    return uplink_room(forward->uplink) > forward->settled &&
+    return uplink_room(forward->uplink) > forward->settled.messages &&
            spool_settled_bytes(forward->spool) < GATEWAY_SETTLED_BYTES;
 }
 
@@ -552,7 +556,7 @@ static int on_refill(sd_event_source *source, void *userdata)
     int r = forward_run(forward);
     if (r < 0)
         turn_fail(forward->turn, r, "forward");
-    else if (forward->settled * 4 >= forward->window ||
+    else if (forward->settled.messages * 4 >= forward->window ||
              spool_settled_bytes(forward->spool) >= GATEWAY_BATCH_BYTES)
         forward_commit_soon(forward);
     else if (spool_has_work(forward->spool))
@@ -721,7 +725,8 @@ wait_for_backoff(struct forward *forward, const struct uplink_answer *answer, bo
     if (may_end && is_permanent)
         return forward_reject_refused(forward, answer);
     if (may_end && settings->max_attempts > 0 && refusals >= settings->max_attempts)
-        return forward_reject(forward, answer->id, SPOOL_REASON_ATTEMPTS, answer->code);
+        return forward_reject(forward, answer->id, SPOOL_REASON_ATTEMPTS, answer->code,
+                              answer->boot_ms);
     int64_t delay_ms = (int64_t)refusal_backoff_ms(settings->backoff_min_ms,
                                                    settings->backoff_max_ms, refusals - 1);
     log_refused(forward, answer->code, delay_ms);
@@ -801,8 +806,8 @@ static int end_message(struct forward *forward,
     case VERDICT_ENDS_DELIVERED:
         note_acknowledged(forward, answer);
         if (answer->code == MQTT_NO_MATCHING_SUBSCRIBERS)
-            forward->counters->unsubscribed++;
-        return forward_settle(forward, answer->id, &delivered);
+            forward->settled.unsubscribed++;
+        return forward_settle(forward, answer->id, &delivered, answer->boot_ms);
     case VERDICT_ENDS_REJECTED:
         return end_refused(forward, answer);
     case VERDICT_WAITS_ITS_BACKOFF:
@@ -847,10 +852,21 @@ static bool keep_for_another(struct forward *forward, uint64_t id)
     return true;
 }
 
-/* It waits, so it is handed out once more to be ended. */
+static void log_poisons(const struct forward_settled *settled)
+{
+    for (unsigned i = 0; i < settled->poison_count; i++)
+        log_warning(
+            "message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
+            "the connection at this message and takes others: mqtt-spool failures shows "
+            "it; docs/brokers.md says what brokers do not take\"",
+            settled->poisons[i]);
+}
+
+/* It waits, so it is handed out once more to be ended. Logged when that is committed. */
 static int condemn(struct forward *forward)
 {
     struct spool_time now = turn_spool_time(forward->turn);
+    struct forward_settled *settled = &forward->settled;
     uint64_t id = forward->poison.suspect_id;
     struct spool_message message;
     int r = spool_next_of(forward->spool, &now, id, &message);
@@ -865,10 +881,9 @@ static int condemn(struct forward *forward)
     r = reject_unsent(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
     if (r != 0)
         return r;
-    log_warning("message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
-                "the connection at this message and takes others: mqtt-spool failures shows "
-                "it; docs/brokers.md says what brokers do not take\"",
-                id);
+    if (settled->poison_count < FORWARD_POISONS_MAX)
+        settled->poisons[settled->poison_count++] = id;
+    forward_commit_soon(forward);
     return 0;
 }
 
@@ -1103,7 +1118,15 @@ void forward_flush(struct forward *forward)
 
 void forward_note_committed(struct forward *forward)
 {
-    forward->counters->rejected += forward->rejected;
-    forward->rejected = 0;
-    forward->settled = 0;
+    const struct forward_settled *settled = &forward->settled;
+    struct counters *counters = forward->counters;
+
+    counters->unsubscribed += settled->unsubscribed;
+    counters->rejected += settled->rejected;
+    if (settled->rejected > 0) {
+        counters->rejected_reason = settled->rejected_reason;
+        counters->rejected_code = settled->rejected_code;
+    }
+    log_poisons(settled);
+    forward->settled = (struct forward_settled){0};
 }

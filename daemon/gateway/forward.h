@@ -42,6 +42,21 @@ struct forward_brokers {
     struct log_limit silence_warnings;
 };
 
+/* Each was condemned on a connection of its own, and is committed at once: more wait only if
+ * the database is locked. */
+enum { FORWARD_POISONS_MAX = 8 };
+
+/* Not yet committed: a crash would send them again. */
+struct forward_settled {
+    unsigned messages;
+    unsigned unsubscribed; /* of these, as struct counters has it */
+    unsigned rejected;
+    unsigned rejected_reason; /* of the newest one of these, and its code */
+    int rejected_code;
+    uint64_t poisons[FORWARD_POISONS_MAX]; /* of the rejected: ids */
+    unsigned poison_count;
+};
+
 struct forward {
     struct turn *turn; /* borrowed, all nine */
     const struct config *config;
@@ -55,9 +70,8 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled;  /* not yet committed: a crash would send them again */
-    unsigned rejected; /* of these */
-    unsigned window;   /* of the uplink, as last reported */
+    struct forward_settled settled;
+    unsigned window; /* of the uplink, as last reported */
     enum uplink_state link_state;
     struct forward_brokers brokers;
     struct refusal *refusal; /* of the broker in use */

@@ -362,6 +362,8 @@ int gateway_start(struct gateway *gateway)
                spool_ledger_balances(&ledger) ? "yes" : "no");
     log_held(gateway);
     gateway->status.is_held = spool_is_held(gateway->spool, NULL);
+    gateway->status.rates.last_seq = spool_last_seq(gateway->spool);
+    ticks_start(&gateway->ticks, gateway->spool);
     gateway_log_left_lanes(gateway);
     if (uplink_build_limitations())
         log_warning("paho_linked_shared lacks=\"%s\" remedy=\"build with -DPAHO_LINK=static, "
@@ -411,6 +413,8 @@ static int gateway_commit_last(struct gateway *gateway)
     int r = spool_verify_files(gateway->spool);
     if (r == 0)
         r = spool_commit(gateway->spool, &now);
+    if (r == 0)
+        forward_note_committed(&gateway->forward);
 
     while (r == 0 && more)
         r = audit_export(gateway->audit, gateway->turn.now.boot_ms, &more);

@@ -81,10 +81,11 @@ static void update_rates(struct gateway *gateway)
     if (span_ms < 100)
         return;
     double seconds = (double)span_ms / 1000.0;
+    uint64_t last_seq = spool_last_seq(gateway->spool);
     rates->in_per_s = (double)(gateway->counters.accepted - rates->accepted) / seconds;
-    rates->out_per_s = (double)(gateway->counters.ended - rates->ended) / seconds;
+    rates->out_per_s = (double)(last_seq - rates->last_seq) / seconds;
     rates->accepted = gateway->counters.accepted;
-    rates->ended = gateway->counters.ended;
+    rates->last_seq = last_seq;
     rates->since_boot_ms = gateway->turn.now.boot_ms;
     update_lanes(gateway, seconds);
 }
@@ -432,7 +433,7 @@ void gateway_publish_status(struct gateway *gateway)
     int r = compose_status(gateway, &json, &stats);
     if (r == 0) {
         gateway->status.published_accepted = gateway->counters.accepted;
-        gateway->status.published_ended = gateway->counters.ended;
+        gateway->status.published_seq = spool_last_seq(gateway->spool);
         feed_set_status(&gateway->feed, json.start, json_used(&json));
         r = replace_file(&gateway->status, json.start, json_used(&json));
     }

@@ -21,7 +21,7 @@
 struct status_rates {
     int64_t since_boot_ms;
     uint64_t accepted;
-    uint64_t ended;
+    uint64_t last_seq;
     double in_per_s;
     double out_per_s;
     /* Of each lane, for the forecast; what was spooled is not known after the lanes changed. */
@@ -38,8 +38,8 @@ struct status {
     struct stat file; /* as it was written last; all zero: it was not */
     bool is_shared_logged;
     struct status_rates rates;
-    uint64_t published_accepted; /* the counters as they were published last */
-    uint64_t published_ended;
+    uint64_t published_accepted; /* the counter, and the newest outcome, as published last */
+    uint64_t published_seq;
     bool is_held;                 /* all lanes are */
     int64_t hold_changed_boot_ms; /* when that changed last; 0: not since the start */
     struct salvaged salvaged;     /* set when the spool is opened */

@@ -32,12 +32,25 @@
 #define REJECTED_LOG_MS    60000
 #define TOPIC_LOG_MAX      256
 
-/* By a limit or by their own expiry; "evicted" is the word for the first alone. */
+/* By a limit or by their own expiry, as committed: what a lost batch had ended has not.
+ * @ret: untouched if the ledger cannot be read now. */
+static void count_undelivered(const struct ticks *ticks, uint64_t *ret)
+{
+    struct spool_ledger ledger;
+
+    if (spool_get_ledger(ticks->spool, &ledger) == 0)
+        *ret = ledger.ended[SPOOL_EVICTED] + ledger.ended[SPOOL_EXPIRED];
+}
+
+/* "evicted" is the word for those by a limit alone. */
 static void log_ended_undelivered(struct ticks *ticks)
 {
     int64_t now_ms = ticks->turn->now.boot_ms, since_ms = ticks->undelivered_logged_ms;
+    uint64_t undelivered = ticks->undelivered_logged;
 
-    if (ticks->undelivered == 0 || now_ms - since_ms < UNDELIVERED_LOG_MS)
+    if (now_ms - since_ms >= UNDELIVERED_LOG_MS)
+        count_undelivered(ticks, &undelivered);
+    if (undelivered == ticks->undelivered_logged)
         return;
     if (since_ms < ticks->turn->started_boot_ms)
         since_ms = ticks->turn->started_boot_ms; /* the first line comes at once */
@@ -45,8 +58,8 @@ static void log_ended_undelivered(struct ticks *ticks)
                 " remedy=\"bring the link back, or raise the limit that mqtt-spool failures "
                 "names for each (in lane or retention); disk: free space; message_expiry: set "
                 "by the producer\"",
-                ticks->undelivered, now_ms - since_ms);
-    ticks->undelivered = 0;
+                undelivered - ticks->undelivered_logged, now_ms - since_ms);
+    ticks->undelivered_logged = undelivered;
     ticks->undelivered_logged_ms = now_ms;
 }
 
@@ -56,6 +69,13 @@ void ticks_init(struct ticks *ticks, const struct turn *turn)
     ticks->undelivered_logged_ms = turn->now.boot_ms - UNDELIVERED_LOG_MS;
     ticks->rejected_logged_ms = turn->now.boot_ms - REJECTED_LOG_MS;
     ticks->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
+}
+
+void ticks_start(struct ticks *ticks, struct spool *spool)
+{
+    ticks->spool = spool;
+    ticks->last_seq = spool_last_seq(spool);
+    count_undelivered(ticks, &ticks->undelivered_logged);
 }
 
 /* @userdata: its topic, as it is logged. */
@@ -148,11 +168,11 @@ static void use_idle_time(struct gateway *gateway)
 {
     struct ticks *ticks = &gateway->ticks;
     bool is_idle = gateway->counters.accepted == ticks->accepted &&
-                   gateway->counters.ended == ticks->ended;
+                   spool_last_seq(gateway->spool) == ticks->last_seq;
     int r;
 
     ticks->accepted = gateway->counters.accepted;
-    ticks->ended = gateway->counters.ended;
+    ticks->last_seq = spool_last_seq(gateway->spool);
     if (!is_idle || gateway->turn.has_failed || gateway->turn.has_moved)
         return;
     r = spool_checkpoint_idle(gateway->spool);
@@ -195,7 +215,7 @@ int gateway_on_tick(sd_event_source *source, uint64_t usec, void *userdata)
     log_ended_rejected(gateway);
     ticks_log_repeated_reads(&gateway->ticks);
     if (gateway->counters.accepted != gateway->status.published_accepted ||
-        gateway->counters.ended != gateway->status.published_ended)
+        spool_last_seq(gateway->spool) != gateway->status.published_seq)
         status_hasten(&gateway->status);
     sync_audit(gateway);
     gateway_end_delays(gateway);

@@ -173,6 +173,7 @@ struct posted_answer {
     uint64_t generation;
     enum uplink_answer_kind answer;
     int code;
+    int64_t boot_ms;
     char *text; /* taken over with the answer */
 };
 
@@ -190,6 +191,7 @@ static bool accept_answer(void *userdata)
     slot->state = SLOT_ANSWERED;
     slot->answer = posted->answer;
     slot->code = posted->code;
+    slot->answered_ms = posted->boot_ms;
     slot->text = posted->text;
     posted->text = NULL;
     return true;
@@ -215,6 +217,7 @@ static void post_answer(void *userdata, enum uplink_answer_kind answer, int code
                                    .generation = (uintptr_t)userdata >> index_bits,
                                    .answer = answer,
                                    .code = code,
+                                   .boot_ms = uplink_now_ms(),
                                    .text = text};
     FAILPOINT("answer.in_callback");
     /* Answers that came together wake the loop once. */
@@ -409,16 +412,15 @@ static void note_acknowledged(struct uplink *uplink)
 }
 
 /* @text: NULL: the broker gave none. */
-static void answer_known(struct uplink *uplink,
-                         const struct uplink_slot *slot,
-                         const char *text,
-                         int64_t now_ms)
+static void
+answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *text)
 {
     struct uplink_answer answer = {
         .id = slot->id,
         .tag = slot->tag,
         .kind = slot->answer,
         .code = slot->code,
+        .boot_ms = slot->answered_ms,
         .text = text ? text : "",
     };
 
@@ -434,7 +436,7 @@ static void answer_known(struct uplink *uplink,
         uplink->connection.has_accepted |=
             answer.kind == UPLINK_DELIVERED && slot->id != UPLINK_OWN_ID;
         uplink->retry.stalls = 0;
-        answer.acknowledged_boot_ms = now_ms;
+        answer.acknowledged_boot_ms = answer.boot_ms;
     }
     answer_owner(uplink, &answer);
 }
@@ -454,14 +456,13 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         on_unanswered(uplink, slot);
         return;
     }
-    int64_t now_ms = uplink_now_ms();
     if (slot == TAILQ_FIRST(&uplink->slots.sent))
-        uplink_progress_note_answer(uplink, now_ms);
+        uplink_progress_note_answer(uplink, uplink_now_ms());
     AUTO_FREE char *text = slot->text;
     slot->text = NULL;
     note_alias(uplink, slot, slot->answer == UPLINK_DELIVERED);
     if (slot_release(uplink, slot, SLOT_ANSWERED))
-        answer_known(uplink, slot, text, now_ms);
+        answer_known(uplink, slot, text);
 }
 
 /* One whose answer is not read yet may still be open at the broker. */

@@ -79,6 +79,7 @@ struct uplink_slot {
     uint64_t generation;            /* (locked) rises with each use of the client */
     enum uplink_answer_kind answer; /* (locked) */
     int code;                       /* (locked) */
+    int64_t answered_ms;            /* (locked) when the answer came */
     char *text;                     /* (locked) the broker's Reason String; NULL: none; owned */
     uint64_t id;
     uint64_t tag; /* of the message */

@@ -68,7 +68,8 @@ struct uplink_answer {
     /* The broker's; UNKNOWN: of its DISCONNECT; -1: there is none. DELIVERED: only a code other
      * than 0, such as MQTT_NO_MATCHING_SUBSCRIBERS. */
     int code;
-    int64_t acknowledged_boot_ms; /* when the broker answered; 0: it did not, as with QoS 0 */
+    int64_t boot_ms; /* when it came; QoS 0: when the kernel took the message; UNKNOWN: 0 */
+    int64_t acknowledged_boot_ms; /* the same, if the broker answered; 0: it did not */
     /* UNKNOWN only: */
     enum uplink_cause cause;
     bool was_written; /* the peer's TCP took all of its bytes; true where that is not known */

@@ -232,6 +232,34 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
     gateway.stop()
 
 
+def burst(client, count):
+    """The reason codes of so many PUBACKs, of messages that come at once."""
+    return [ack.reason for _, ack in
+            client.publish_many((("plant/t", b"x" * 200) for _ in range(count)), count)]
+
+
+def logged_as_ended(gateway):
+    return sum(int(count) for count in re.findall(r"ended_undelivered messages=(\d+)", gateway.log()))
+
+
+@case
+def the_log_counts_no_eviction_of_a_batch_that_found_the_disk_full():
+    gateway = SmallDisk(retention={"when_full": "evict-oldest", "max_messages": 100}).start()
+    client = gateway.client(5)
+    equal(set(burst(client, 2000)), {0}, "reasons while there is room")
+    for _ in range(3):
+        gateway.fill()
+        wait_for(lambda: 0x97 in burst(client, 50), 30, "a batch that found no room")
+        check("no space to write" in gateway.log(), "the disk was full at a commit", gateway.log())
+        gateway.empty()
+        wait_for(lambda: set(burst(client, 50)) == {0}, 30, "room again")
+    evicted = gateway.ledger()["evicted"]
+    wait_for(lambda: logged_as_ended(gateway) >= evicted, 30, "all of them in the log")
+    equal(logged_as_ended(gateway), evicted, "messages that the log reports")
+    equal(len(gateway.wait_audit(evicted)), evicted, "records")
+    gateway.stop()
+
+
 @case
 def a_start_on_a_disk_that_is_full_to_the_last_byte_is_logged():
     gateway = SmallDisk().start()

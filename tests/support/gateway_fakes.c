@@ -260,13 +260,22 @@ int __wrap_spool_next(struct spool *spool,
     return is_result ? result : __real_spool_next(spool, now, ret);
 }
 
-int __real_spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
-int __wrap_spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
-int __wrap_spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
+int __real_spool_settle(struct spool *spool,
+                        uint64_t id,
+                        const struct spool_verdict *verdict,
+                        int64_t boot_ms);
+int __wrap_spool_settle(struct spool *spool,
+                        uint64_t id,
+                        const struct spool_verdict *verdict,
+                        int64_t boot_ms);
+int __wrap_spool_settle(struct spool *spool,
+                        uint64_t id,
+                        const struct spool_verdict *verdict,
+                        int64_t boot_ms)
 {
     RESULT(settle);
     trace("settle-%s", spool_outcome_name(verdict->outcome));
-    return is_result ? result : __real_spool_settle(spool, id, verdict);
+    return is_result ? result : __real_spool_settle(spool, id, verdict, boot_ms);
 }
 
 int __real_spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
@@ -813,6 +822,7 @@ void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
         .tag = answer_tag(),
         .kind = kind,
         .code = code,
+        .boot_ms = kind == UPLINK_UNKNOWN ? 0 : fakes.now.boot_ms,
         .acknowledged_boot_ms = kind == UPLINK_UNKNOWN ? 0 : fakes.now.boot_ms,
         .cause = kind == UPLINK_UNKNOWN ? UPLINK_CAUSE_BROKER_CLOSED : UPLINK_CAUSE_NONE,
         .was_written = kind == UPLINK_UNKNOWN,

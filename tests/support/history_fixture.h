@@ -24,7 +24,7 @@ static inline void make_history(struct fixture *f)
     append_many(f, 10);
     for (int i = 1; i <= 4; i++)
         deliver(f, next_id(f));
-    assert_int_equal(spool_settle(f->spool, next_id(f), &rejected), 0);
+    assert_int_equal(spool_settle(f->spool, next_id(f), &rejected, f->now.boot_ms), 0);
     commit(f);
     limits.max_messages = 3;
     set_limits(f, limits);

@@ -68,7 +68,8 @@ static void settle(struct spool *spool)
 
     for (int i = 1; i <= 5; i++) {
         check(spool_next(spool, &now, &message), "next");
-        check(spool_settle(spool, message.id, i < 5 ? &delivered : &rejected), "settle");
+        check(spool_settle(spool, message.id, i < 5 ? &delivered : &rejected, now.boot_ms),
+              "settle");
     }
     check(spool_commit(spool, &now), "commit");
 }

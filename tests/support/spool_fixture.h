@@ -224,7 +224,7 @@ static inline uint64_t next_id(struct fixture *f)
 static inline void deliver(struct fixture *f, uint64_t id)
 {
     const struct spool_verdict verdict = {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE};
-    assert_int_equal(spool_settle(f->spool, id, &verdict), 0);
+    assert_int_equal(spool_settle(f->spool, id, &verdict, f->now.boot_ms), 0);
 }
 
 static inline unsigned deliver_all(struct fixture *f)

@@ -174,7 +174,8 @@ static void deliver_some(struct script *script, unsigned count)
         if (i == 1)
             assert_int_equal(spool_return(script->f->spool, message.id, 0), 0);
         else
-            (void)went_well(script, spool_settle(script->f->spool, message.id, &delivered));
+            (void)went_well(script, spool_settle(script->f->spool, message.id, &delivered,
+                                                 script->f->now.boot_ms));
     }
 }
 
@@ -951,7 +952,8 @@ static void append_in_short_room(struct fixture *f, unsigned lane)
     uint64_t id;
     spool_set_disk_reserve(f->spool, NO_ROOM);
     assert_int_equal(append_kilobyte(f, lane, &id), 0);
-    assert_true(f->spool->working.evicting.unreported > 0); /* the oldest went for it */
+    assert_true(f->spool->lanes.all[lane].working.ended[SPOOL_EVICTED] >
+                f->spool->lanes.all[lane].committed.ended[SPOOL_EVICTED]); /* went for it */
 }
 
 /* The commit finds no room at all; afterwards there is plenty. */

@@ -366,7 +366,7 @@ static void answer(struct model *m, uint64_t id)
              spool_count_closing(spool, id, &closings) == 0 &&
                  closings == ++m->closings[id].working,
              "closings", (int64_t)id);
-    int r = is_final ? spool_settle(spool, id, &verdicts[roll(m, 10) == 0])
+    int r = is_final ? spool_settle(spool, id, &verdicts[roll(m, 10) == 0], m->f->now.boot_ms)
                      : spool_return(spool, id, roll(m, 2) * (m->f->now.boot_ms + roll(m, 500)));
     hold(m, r == 0, "an answer for what is in flight", r);
     m->fate[id] = is_final ? SETTLED : WAITING;
@@ -684,8 +684,8 @@ static void drain(struct model *m)
             step_next(m);
         while (m->window_count > 0) {
             uint64_t id = m->window[--m->window_count];
-            hold(m, spool_settle(m->f->spool, id, &delivered) == 0, "spool_settle",
-                 (int64_t)id);
+            hold(m, spool_settle(m->f->spool, id, &delivered, m->f->now.boot_ms) == 0,
+                 "spool_settle", (int64_t)id);
             m->fate[id] = SETTLED;
         }
         step_commit(m);

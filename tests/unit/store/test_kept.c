@@ -32,7 +32,7 @@ static void reject(struct fixture *f, uint64_t id, enum spool_reason reason)
 {
     const struct spool_verdict verdict = {SPOOL_REJECTED, reason, 0x87};
 
-    assert_int_equal(spool_settle(f->spool, id, &verdict), 0);
+    assert_int_equal(spool_settle(f->spool, id, &verdict, f->now.boot_ms), 0);
 }
 
 /* @count messages come and are rejected, one in a commit. */

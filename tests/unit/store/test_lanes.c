@@ -539,7 +539,7 @@ static void ledgers_of_lanes_outlive_a_restart(void **state)
     assert_int_equal(next_of(f, &id), ALARMS);
     deliver(f, id);
     assert_int_equal(next_of(f, &id), ALARMS);
-    assert_int_equal(spool_settle(f->spool, id, &rejected), 0);
+    assert_int_equal(spool_settle(f->spool, id, &rejected, f->now.boot_ms), 0);
     commit(f);
     for (int life = 0; life < 2; life++) {
         struct spool_ledger alarms = stats_of_lane(f, "alarms").ledger;

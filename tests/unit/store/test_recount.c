@@ -78,7 +78,7 @@ end(struct world *w, unsigned count, enum spool_outcome outcome, enum spool_reas
     for (unsigned i = 0; i < count; i++) {
         uint64_t id = next_id(w->f);
         if (id > 0)
-            assert_int_equal(spool_settle(w->f->spool, id, &verdict), 0);
+            assert_int_equal(spool_settle(w->f->spool, id, &verdict, w->f->now.boot_ms), 0);
     }
     commit(w->f);
 }

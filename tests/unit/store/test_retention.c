@@ -536,7 +536,7 @@ static void model_resolve(struct model *m)
     }
     const struct spool_verdict verdict = {roll(m, 5) ? SPOOL_DELIVERED : SPOOL_REJECTED,
                                           SPOOL_REASON_NONE, SPOOL_NO_CODE};
-    assert_int_equal(spool_settle(m->f->spool, id, &verdict), 0);
+    assert_int_equal(spool_settle(m->f->spool, id, &verdict, m->f->now.boot_ms), 0);
     m->states[id] = DONE;
 }
 

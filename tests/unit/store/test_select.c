@@ -448,7 +448,7 @@ static void reject_all(struct fixture *f)
     const struct spool_verdict verdict = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x87};
 
     for (uint64_t id; (id = next_id(f)) != 0;)
-        assert_int_equal(spool_settle(f->spool, id, &verdict), 0);
+        assert_int_equal(spool_settle(f->spool, id, &verdict, f->now.boot_ms), 0);
     commit(f);
 }
 

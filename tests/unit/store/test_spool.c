@@ -93,7 +93,7 @@ static void every_field_comes_back_as_it_went_in(void **state)
     assert_memory_equal(out.client.data, "gauge", 5);
     assert_memory_equal(out.ref.data, "order-7", 7);
 
-    assert_int_equal(spool_settle(f->spool, id, &refused), 0);
+    assert_int_equal(spool_settle(f->spool, id, &refused, f->now.boot_ms), 0);
     commit(f);
     struct found found = records_of(f, id);
     assert_int_equal(found.count, 1);
@@ -223,11 +223,11 @@ static void settle_twice_keeps_first_outcome(void **state)
     append_many(f, 1);
     uint64_t id = next_id(f);
     deliver(f, id);
-    assert_int_equal(spool_settle(f->spool, id, &refused), SPOOL_E_UNKNOWN);
+    assert_int_equal(spool_settle(f->spool, id, &refused, f->now.boot_ms), SPOOL_E_UNKNOWN);
     commit(f);
-    assert_int_equal(spool_settle(f->spool, id, &refused), SPOOL_E_UNKNOWN);
+    assert_int_equal(spool_settle(f->spool, id, &refused, f->now.boot_ms), SPOOL_E_UNKNOWN);
     assert_int_equal(spool_return(f->spool, id, 0), SPOOL_E_UNKNOWN);
-    assert_int_equal(spool_settle(f->spool, 77, &refused), SPOOL_E_UNKNOWN);
+    assert_int_equal(spool_settle(f->spool, 77, &refused, f->now.boot_ms), SPOOL_E_UNKNOWN);
     commit(f);
     assert_int_equal(records_of(f, id).count, 1);
     assert_int_equal(records_of(f, id).record.outcome, SPOOL_DELIVERED);
@@ -255,7 +255,7 @@ static void returned_messages_keep_their_place(void **state)
         assert_int_equal(next_id(f), id);
     assert_int_equal(spool_return(f->spool, 3, 0), 0);
     assert_int_equal(spool_return(f->spool, 1, 0), 0);
-    assert_int_equal(spool_settle(f->spool, 1, &refused), SPOOL_E_UNKNOWN);
+    assert_int_equal(spool_settle(f->spool, 1, &refused, f->now.boot_ms), SPOOL_E_UNKNOWN);
     struct spool_message message;
     assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
     assert_int_equal(message.id, 1);
@@ -293,7 +293,7 @@ static void runs_with_gaps_and_mixed_verdicts_all_end_once(void **state)
     static const uint64_t delivered[] = {1, 2, 3, 6, 7, 10};
     for (size_t i = 0; i < sizeof(delivered) / sizeof(*delivered); i++)
         deliver(f, delivered[i]);
-    assert_int_equal(spool_settle(f->spool, 4, &refused), 0);
+    assert_int_equal(spool_settle(f->spool, 4, &refused, f->now.boot_ms), 0);
     commit(f);
     assert_int_equal(ledger_of(f).ended[SPOOL_DELIVERED], 6);
     assert_int_equal(ledger_of(f).ended[SPOOL_REJECTED], 1);
@@ -380,7 +380,7 @@ static void what_was_not_sent_is_no_attempt(void **state)
     assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
     assert_int_equal(message.attempts, 1);
     spool_uncount_attempt(f->spool, 1);
-    assert_int_equal(spool_settle(f->spool, 1, &refused), 0);
+    assert_int_equal(spool_settle(f->spool, 1, &refused, f->now.boot_ms), 0);
     commit(f);
     assert_int_equal(records_of(f, 1).record.attempts, 0);
 }
@@ -871,8 +871,8 @@ static void time_switched_off_is_added_once_the_clock_is_credible(void **state)
     commit(f);
     assert_int_equal(records_of(f, 1).record.age_ms, 3000); /* written before the jump */
     assert_int_equal(oldest_age(f), 1000);
-    deliver(f, 2);
     pass_time(f, 1);
+    deliver(f, 2);
     commit(f);
     assert_int_equal(records_of(f, 2).record.age_ms, 1001);
 }

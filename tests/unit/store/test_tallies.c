@@ -141,7 +141,7 @@ static void failures_are_counted_by_reason(void **state)
     set_limits(f, limits);
     assert_int_equal(spool_retain(f->spool, &f->now, 1000, &evicted, &has_more), 0);
     commit(f);
-    assert_int_equal(spool_settle(f->spool, next_id(f), &refused), 0);
+    assert_int_equal(spool_settle(f->spool, next_id(f), &refused, f->now.boot_ms), 0);
     commit(f);
     reopen_spool(f);
     stats = lane_stats(f, 0);

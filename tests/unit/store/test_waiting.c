@@ -24,7 +24,7 @@ static void end_with(struct fixture *f, enum spool_outcome outcome, unsigned cou
 
     append_many(f, count);
     for (unsigned i = 0; i < count; i++)
-        assert_int_equal(spool_settle(f->spool, next_id(f), &verdict), 0);
+        assert_int_equal(spool_settle(f->spool, next_id(f), &verdict, f->now.boot_ms), 0);
     commit(f);
 }
 
@@ -244,7 +244,7 @@ static uint64_t end_large(struct fixture *f, enum spool_outcome outcome, unsigne
     for (unsigned i = 0; i < count; i++) {
         assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
         commit(f);
-        assert_int_equal(spool_settle(f->spool, next_id(f), &verdict), 0);
+        assert_int_equal(spool_settle(f->spool, next_id(f), &verdict, f->now.boot_ms), 0);
         commit(f);
     }
     return (spool_record_bytes(f->spool) - before) / count;

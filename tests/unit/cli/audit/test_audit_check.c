@@ -475,6 +475,20 @@ static void a_clock_that_was_set_back_is_no_problem(void **state)
     assert_contains(tool.out, "the clock was set back 1 time; seq decides the order\n");
 }
 
+/* The order is that of commits, the time that of each message's end. */
+static void a_record_that_ended_a_little_earlier_is_no_clock_that_was_set(void **state)
+{
+    (void)state;
+    add_changed(1, "{\"time\":\"2026-11-01T12:00:10.000Z\"}", NULL);
+    add_changed(2, "{\"time\":\"2026-11-01T12:00:00.001Z\"}", NULL);
+    assert_int_equal(audit(), EX_OK);
+    assert_null(strstr(tool.out, "was set back"));
+    add_changed(3, "{\"time\":\"2026-11-01T12:00:20.000Z\"}", NULL);
+    add_changed(4, "{\"time\":\"2026-11-01T12:00:10.000Z\"}", NULL);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "the clock was set back 1 time; seq decides the order\n");
+}
+
 static void a_line_for_pruned_deliveries_stands_for_its_range(void **state)
 {
     (void)state;
@@ -653,6 +667,7 @@ int main(void)
         CASE(a_half_line_before_another_file_is_a_problem),
         CASE(files_are_read_in_the_order_given),
         CASE(a_clock_that_was_set_back_is_no_problem),
+        CASE(a_record_that_ended_a_little_earlier_is_no_clock_that_was_set),
         CASE(a_line_for_pruned_deliveries_stands_for_its_range),
         CASE(a_wrong_line_for_pruned_deliveries_is_found),
         CASE(a_line_longer_than_any_record_ends_the_reading),

@@ -53,6 +53,26 @@ static void a_pause_begins_when_the_first_message_waits(void **state)
     assert_false(pauses.at[0].is_open);
 }
 
+/* Of two lanes that were settled by one commit, or of an eviction before it. */
+static void a_record_that_comes_a_little_late_waited_in_the_pause_too(void **state)
+{
+    (void)state;
+    pauses_add(&pauses, START + 60 * MINUTE, 10 * MINUTE, true);
+    pauses_add(&pauses, START + 60 * MINUTE - 2000, 40 * MINUTE, true);
+    assert_int_equal(counted(), 1);
+    assert_int_equal(pauses_begin_ms(&pauses.at[0]), START + 20 * MINUTE - 2000);
+    assert_int_equal(pauses.answer_ms, START + 60 * MINUTE);
+}
+
+static void a_clock_that_was_set_back_begins_anew(void **state)
+{
+    (void)state;
+    pauses_add(&pauses, START + 60 * MINUTE, 10 * MINUTE, true);
+    pauses_add(&pauses, START + 60 * MINUTE - 10000, 40 * MINUTE, true);
+    assert_int_equal(pauses_begin_ms(&pauses.at[0]), START + 50 * MINUTE);
+    assert_int_equal(pauses.answer_ms, START + 60 * MINUTE - 10000);
+}
+
 static void a_message_from_before_the_last_answer_waited_all_the_time(void **state)
 {
     (void)state;
@@ -167,6 +187,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(no_message_that_waits_is_no_pause, setup),
         cmocka_unit_test_setup(a_pause_begins_when_the_first_message_waits, setup),
+        cmocka_unit_test_setup(a_record_that_comes_a_little_late_waited_in_the_pause_too,
+                               setup),
+        cmocka_unit_test_setup(a_clock_that_was_set_back_begins_anew, setup),
         cmocka_unit_test_setup(a_message_from_before_the_last_answer_waited_all_the_time,
                                setup),
         cmocka_unit_test_setup(what_was_evicted_meanwhile_waited_too, setup),

@@ -190,7 +190,7 @@ static void what_is_kept_aside_is_exported_if_it_is_asked_for(void **state)
     assert_int_equal(EXPORT(f, "--rejected"), EX_OK);
     expect_ids("");
     assert_int_equal(next_id(f), 1);
-    assert_int_equal(spool_settle(f->spool, 1, &verdict), 0);
+    assert_int_equal(spool_settle(f->spool, 1, &verdict, f->now.boot_ms), 0);
     commit(f);
     assert_int_equal(EXPORT(f, "--rejected"), EX_OK);
     expect_ids("1 ");

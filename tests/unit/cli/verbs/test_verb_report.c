@@ -215,7 +215,7 @@ static void clocks_and_pruned_records_are_noted(void **state)
     (void)state;
     put_line(file, 1, 9000, "delivered", 100, "");
     put_line(file, 2, begin, "delivered", 0, "");
-    put_line(file, 3, begin - 5000, "delivered", 7000, "");
+    put_line(file, 3, begin - 15000, "delivered", 17000, "");
     clock_format(begin, time);
     fprintf(file, "{\"seq\":5,\"time\":\"%s\",\"from\":4,\"pruned\":2}\n", time);
     assert_int_equal(fclose(file), 0);

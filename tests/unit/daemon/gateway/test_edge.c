@@ -158,7 +158,7 @@ static void a_failed_export_is_named(void **state)
 
 static void a_lane_above_its_limit_is_evicted_before_the_commit(void **state)
 {
-    struct gateway *gateway = fakes_open("retention: { max_messages = 2; };");
+    (void)fakes_open("retention: { max_messages = 2; };");
     struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
@@ -169,8 +169,6 @@ static void a_lane_above_its_limit_is_evicted_before_the_commit(void **state)
     struct spool_ledger ledger = fakes_ledger();
     assert_int_equal(ledger.accepted, 5);
     assert_int_equal(ledger.ended[SPOOL_EVICTED], 3);
-    assert_int_equal(gateway->counters.ended, 3);
-    assert_int_equal(gateway->ticks.undelivered, 3);
     assert_int_equal(connection->acknowledged, 1);
 }
 
@@ -261,9 +259,9 @@ static void settlements_wait_for_company(void **state)
     assert_false(gateway->edge_timer.is_armed);
     assert_true(gateway->edge_timer.is_awaited);
     assert_int_equal(fakes_due_ms(gateway->edge_timer.deadline), GATEWAY_WORK_LATEST_MS);
-    assert_int_equal(gateway->forward.settled, 1);
+    assert_int_equal(gateway->forward.settled.messages, 1);
     fakes_edge();
-    assert_int_equal(gateway->forward.settled, 0);
+    assert_int_equal(gateway->forward.settled.messages, 0);
     assert_int_equal(fakes_ledger().ended[SPOOL_DELIVERED], 1);
 }
 
@@ -369,7 +367,7 @@ static void a_window_that_fills_does_not_wait_for_the_interval(void **state)
     fakes_answer(25, UPLINK_DELIVERED, -1); /* a quarter of the window */
     fakes_refill();
     assert_int_equal(fakes_ledger().ended[SPOOL_DELIVERED], 25);
-    assert_int_equal(gateway->forward.settled, 0);
+    assert_int_equal(gateway->forward.settled.messages, 0);
 }
 
 static void a_stop_does_not_wait_for_the_interval(void **state)

@@ -13,15 +13,21 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/view.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/ingress/connection.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
+
+/* spool_rollback() of store/batch.c, whose private header has names of the gateway. */
+int lose_batch(struct spool *spool) __asm__("spool_rollback");
 
 static void each_tick_looks_at_the_socket_and_arms_the_edge(void **state)
 {
@@ -44,25 +50,107 @@ static void a_failed_daemon_arms_nothing(void **state)
     assert_false(gateway->edge_timer.is_armed);
 }
 
+/* In lane "default"; the link is away. */
+static struct connection *open_where_one_may_wait(void)
+{
+    (void)fakes_open("retention: { max_messages = 1; };");
+    fakes_link_state(UPLINK_IDLE);
+    return fakes_connect("one", 1000);
+}
+
+static void publish_many(struct connection *connection, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(fakes_publish(connection, "plant/1", "payload").kind,
+                         CONNECTION_ACCEPT);
+}
+
 static void what_ended_undelivered_is_logged_now_and_then(void **state)
 {
-    struct gateway *gateway = fakes_open("");
-
     (void)state;
+    struct connection *connection = open_where_one_may_wait();
     fakes_tick();
     assert_int_equal(fakes_logged("ended_undelivered"), 0);
     fakes_pass_time(2000);
-    gateway->ticks.undelivered = 3;
+    publish_many(connection, 4);
+    fakes_edge();
     fakes_tick();
     assert_int_equal(fakes_logged("ended_undelivered messages=3 since_ms=2000"), 1);
-    gateway->ticks.undelivered = 4;
+    publish_many(connection, 4);
+    fakes_edge();
     fakes_pass_time(9999);
     fakes_tick();
     assert_int_equal(fakes_logged("ended_undelivered"), 1);
     fakes_pass_time(1);
     fakes_tick();
     assert_int_equal(fakes_logged("ended_undelivered messages=4 since_ms=10000"), 1);
-    assert_int_equal(gateway->ticks.undelivered, 0);
+    fakes_pass_time(10000);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_undelivered"), 2);
+}
+
+static void what_a_lost_batch_evicted_has_not_ended(void **state)
+{
+    (void)state;
+    struct connection *connection = open_where_one_may_wait();
+    struct gateway *gateway = fakes.gateway;
+    publish_many(connection, 1);
+    fakes_edge();
+    for (unsigned i = 0; i < 3; i++) {
+        publish_many(connection, 2);
+        fakes.commit = (struct fake_result){.value = SPOOL_E_DISK, .count = 1};
+        fakes_edge();
+        assert_int_equal(lose_batch(gateway->spool), 0); /* as that commit would have */
+        fakes_pass_time(10000);
+        fakes_tick();
+    }
+    assert_int_equal(fakes_ledger().ended[SPOOL_EVICTED], 0);
+    assert_int_equal(fakes_logged("ended_undelivered"), 0);
+    publish_many(connection, 1);
+    fakes_edge();
+    fakes_tick();
+    assert_int_equal(fakes_ledger().ended[SPOOL_EVICTED], 1);
+    assert_int_equal(fakes_logged("ended_undelivered messages=1 "), 1);
+}
+
+static void what_expired_when_it_was_to_be_sent_is_logged_too(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    struct connection *connection = fakes_connect("one", 1000);
+    struct spool_time now = turn_spool_time(&fakes.gateway->turn);
+    struct spool_message message = {.qos = 1,
+                                    .expiry_ms = 1000,
+                                    .client = view_of_text("one"),
+                                    .topic = view_of_text("plant/1"),
+                                    .payload = view_of_text("late")};
+    uint64_t id;
+    publish_many(connection, 1);
+    fakes_edge();
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_int_equal(spool_append(fakes.gateway->spool, &message, &now, &id), 0);
+    assert_int_equal(spool_commit(fakes.gateway->spool, &now), 0);
+    fakes_pass_time(1000);
+    now = turn_spool_time(&fakes.gateway->turn);
+    now.boot_ms += 1000;
+    assert_int_equal(spool_next(fakes.gateway->spool, &now, &message), SPOOL_E_EMPTY);
+    fakes_edge();
+    fakes_tick();
+    assert_int_equal(fakes_ledger().ended[SPOOL_EXPIRED], 1);
+    assert_int_equal(fakes_logged("ended_undelivered messages=1 "), 1);
+}
+
+static void what_had_ended_before_the_start_is_not_logged_again(void **state)
+{
+    (void)state;
+    publish_many(open_where_one_may_wait(), 4);
+    fakes_edge();
+    gateway_free(fakes.gateway);
+    (void)fakes_open("");
+    fakes_tick();
+    assert_int_equal(fakes_ledger().ended[SPOOL_EVICTED], 3);
+    assert_int_equal(fakes_logged("ended_undelivered"), 0);
 }
 
 static void publish_next(struct connection *connection, const char *topic)
@@ -111,6 +199,28 @@ static void what_ended_rejected_is_logged_once_a_minute_and_after_the_commit(voi
     fakes_pass_time(60000);
     fakes_tick();
     assert_int_equal(fakes_logged("ended_rejected"), 2);
+}
+
+static void a_rejection_is_logged_with_the_reason_that_is_committed(void **state)
+{
+    struct connection *connection;
+
+    (void)state;
+    (void)fakes_open("");
+    connection = fakes_connect("one", 1000);
+    publish_next(connection, "plant/0");
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    reject_next(connection, 2, "plant/1");
+    publish_next(connection, "plant/2");
+    fakes_answer(3, UPLINK_REFUSED, MQTT_TOPIC_NAME_INVALID); /* not committed yet */
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_rejected messages=1 reason=reason_code code=0x87 "),
+                     1);
+    fakes_edge();
+    fakes_pass_time(60000);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_rejected messages=1 reason=reason_code code=0x90 "),
+                     1);
 }
 
 /* Nothing is kept, so there is no newest one, and no table to look into; and nothing shows that
@@ -171,7 +281,10 @@ static void a_second_without_traffic_is_used_for_a_checkpoint(void **state)
     gateway->counters.accepted++;
     fakes_tick();
     assert_int_equal(fakes.idle_moments, 0);
-    gateway->counters.ended++;
+    publish_next(fakes_connect("one", 1000), "plant/1");
+    fakes_tick();
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
     fakes_tick();
     assert_int_equal(fakes.idle_moments, 0);
     fakes_tick();
@@ -311,6 +424,10 @@ int main(void)
         FAKES_TEST(each_tick_looks_at_the_socket_and_arms_the_edge),
         FAKES_TEST(a_failed_daemon_arms_nothing),
         FAKES_TEST(what_ended_undelivered_is_logged_now_and_then),
+        FAKES_TEST(what_a_lost_batch_evicted_has_not_ended),
+        FAKES_TEST(what_expired_when_it_was_to_be_sent_is_logged_too),
+        FAKES_TEST(what_had_ended_before_the_start_is_not_logged_again),
+        FAKES_TEST(a_rejection_is_logged_with_the_reason_that_is_committed),
         FAKES_TEST(what_ended_rejected_is_logged_once_a_minute_and_after_the_commit),
         FAKES_TEST(what_ended_rejected_is_named_as_it_was),
         FAKES_TEST(repeated_reads_are_logged_at_a_bounded_rate),

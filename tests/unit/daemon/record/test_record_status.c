@@ -96,13 +96,13 @@ static void the_newest_rejected_message_has_its_cause(void **state)
     spool_set_kept(f->spool, &(struct spool_kept_limits){10, 1 << 20, UINT64_MAX});
     append_many(f, 2);
     commit(f);
-    assert_int_equal(spool_settle(f->spool, next_id(f), &verdict), 0);
+    assert_int_equal(spool_settle(f->spool, next_id(f), &verdict, f->now.boot_ms), 0);
     commit(f);
     text = write_with(f, (struct record_link){.state = "online"});
     assert_non_null(strstr(text, "\"last\":{\"time\":\"2"));
     assert_non_null(
         strstr(text, "Z\",\"topic\":\"plant/1\",\"reason\":\"reason_code\",\"code\":135}}"));
-    assert_int_equal(spool_settle(f->spool, next_id(f), &poison), 0);
+    assert_int_equal(spool_settle(f->spool, next_id(f), &poison, f->now.boot_ms), 0);
     commit(f);
     text = write_with(f, (struct record_link){.state = "online"});
     assert_non_null(strstr(text, "\"reason\":\"poison\",\"code\":null}}"));
@@ -117,7 +117,7 @@ static void a_lane_has_its_delays_and_reasons(void **state)
     append_many(f, 2);
     pass_time(f, 11);
     deliver(f, next_id(f));
-    assert_int_equal(spool_settle(f->spool, next_id(f), &refused), 0);
+    assert_int_equal(spool_settle(f->spool, next_id(f), &refused, f->now.boot_ms), 0);
     commit(f);
     text = write_with(f, (struct record_link){.state = "online"});
     assert_non_null(strstr(text, "\"delay_bounds_ms\":[10,25,50,"));

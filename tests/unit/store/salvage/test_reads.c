@@ -345,7 +345,7 @@ static int use(struct fixture *f, uint64_t *ret_acked)
         for (int j = 0; j < 6 && r == 0; j++) {
             r = spool_next(f->spool, &f->now, &message);
             if (r == 0)
-                r = spool_settle(f->spool, message.id, &delivered);
+                r = spool_settle(f->spool, message.id, &delivered, f->now.boot_ms);
         }
         r = r == SPOOL_E_EMPTY ? 0 : r;
         if (r == 0)

@@ -99,7 +99,9 @@ static void end_oldest(struct fixture *f, unsigned count)
     const struct spool_verdict rejected = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x87};
     for (unsigned i = 1; i <= count; i++) {
         uint64_t id = next_id(f);
-        assert_int_equal(spool_settle(f->spool, id, id % 7 == 0 ? &rejected : &delivered), 0);
+        assert_int_equal(
+            spool_settle(f->spool, id, id % 7 == 0 ? &rejected : &delivered, f->now.boot_ms),
+            0);
         if (i % 20 == 0)
             commit(f);
     }
