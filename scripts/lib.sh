@@ -18,8 +18,9 @@ die() {
     exit 1
 }
 
+# A package may be there once for each architecture.
 is_installed() {
-    [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+    [[ " $(dpkg-query -W -f='${db:Status-Status} ' "$1" 2>/dev/null)" == *" installed "* ]]
 }
 
 # Runs a command as root, by sudo only if that is needed.
