@@ -76,7 +76,7 @@ static void walk_line(struct walk *walk, const char *line, size_t size)
     } else {
         assert_int_equal(seal.number, walk->chain.number + 1);
         assert_int_equal(seal.lines, walk->chain.lines);
-        assert_memory_equal(view_chars(seal.marks), walk->chain.marks, seal.lines);
+        assert_memory_equal(view_chars(seal.marks), walk->chain.marks, (size_t)seal.lines);
         if (seal.has_prev)
             assert_memory_equal(seal.prev, walk->chain.digest, SHA256_SIZE);
     }
