@@ -901,7 +901,8 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
     case POISON_ACQUITS:
         log_notice("message_acquitted id=%" PRIu64 " cause=\"the broker has answered it\"",
                    poison->suspect_id);
-        r = spool_forget_closings(forward->spool, poison->suspect_id);
+        if (forward->brokers.count == 1) /* else another one may still close at it */
+            r = spool_forget_closings(forward->spool, poison->suspect_id);
         break;
     case POISON_CONDEMNS:
         r = condemn(forward);
@@ -910,6 +911,22 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
     poison_end(poison);
     spool_release_returned(forward->spool);
     return r;
+}
+
+/* The broker closed at a suspect. If no other broker may take it, each connection elsewhere
+ * would only delay the proof. */
+static void stay_for_proof(struct forward *forward, uint64_t id)
+{
+    const struct forward_brokers *brokers = &forward->brokers;
+    const struct others_refusal refusal = {
+        .marks = spool_mark_refused(forward->spool, id, 0),
+        .is_permanent = true,
+    };
+
+    if (forward->poison.step != POISON_NONE && id == forward->poison.suspect_id &&
+        others_next(forward->uplink, brokers->all, brokers->count, brokers->current,
+                    &refusal) == OTHERS_NONE)
+        uplink_stay(forward->uplink);
 }
 
 /* The broker closed at the message. A suspect, or the other one, then lets others be sent. */
@@ -927,6 +944,7 @@ static int suspect_message(struct forward *forward, uint64_t id)
     enum poison_verdict verdict = poison_on_closing(&forward->poison, id, closings);
     if (verdict == POISON_BEGINS)
         log_suspected(id, closings);
+    stay_for_proof(forward, id);
     bool is_parked = verdict == POISON_WAITS ||
                      (forward->poison.step == POISON_OTHER && id == forward->poison.suspect_id);
     (void)spool_return(forward->spool, id, is_parked ? INT64_MAX : 0); /* it was in flight */

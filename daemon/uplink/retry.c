@@ -78,13 +78,18 @@ bool uplink_is_mute(const struct uplink *uplink)
 
 void uplink_forgive(struct uplink_broker *broker)
 {
-    broker->failures = 0;
+    broker->failures = broker->moments = 0;
     broker->backoff_round = 0;
 }
 
 void uplink_excuse_broker(struct uplink *uplink)
 {
     uplink_broker(uplink)->backoff_round = 0;
+}
+
+void uplink_stay(struct uplink *uplink)
+{
+    uplink->connection.is_followed_here = true;
 }
 
 /* The one that may be tried first; of several, the first behind the current one. */
@@ -152,6 +157,14 @@ static void plan_window(struct uplink_broker *broker,
         broker->window = !is_mid_window ? 0 : window > WINDOW_LEAST ? window : WINDOW_LEAST;
 }
 
+static void note_failure(struct uplink_broker *broker,
+                         const struct uplink_connection *connection)
+{
+    broker->failures++;
+    if (connection->online_ms > 0)
+        broker->moments++;
+}
+
 void uplink_plan_retry(struct uplink *uplink)
 {
     const struct uplink_connection *connection = &uplink->connection;
@@ -169,7 +182,7 @@ void uplink_plan_retry(struct uplink *uplink)
     if (has_lasted)
         uplink_forgive(broker);
     else
-        broker->failures++;
+        note_failure(broker, connection);
     uplink->retry.failed_attempts =
         connection->online_ms > 0 ? 0 : uplink->retry.failed_attempts + 1;
     plan_window(broker, connection);
@@ -180,7 +193,8 @@ void uplink_plan_retry(struct uplink *uplink)
         brokers->has_home = false;
         brokers->current = brokers->home;
         brokers->list[brokers->home].next_try_ms = 0;
-    } else if (!has_lasted || sends_away(connection->end_code)) {
+    } else if ((!has_lasted && !connection->is_followed_here) ||
+               sends_away(connection->end_code)) {
         brokers->current = choose_broker(brokers);
     }
     uplink->retry.due_ms = brokers->list[brokers->current].next_try_ms;
@@ -249,9 +263,11 @@ void uplink_log_online(struct uplink *uplink, bool has_lasted)
     char quoted[UPLINK_TEXT_MAX], since[CLOCK_TEXT_MAX];
     unsigned suppressed = 0;
 
-    /* That it lasts is the last of a series: it is logged, and the series forgotten. */
+    /* The end of an outage is logged at once. Of connections that last only moments some are, and
+     * the one that lasts, which is the end of their series. */
+    bool is_shown = has_lasted || broker->moments < ONLINE_LOG_FIRST;
     connection->is_online_logged =
-        pass_line(broker, has_lasted ? UINT32_MAX : ONLINE_LOG_FIRST, &suppressed);
+        pass_line(broker, is_shown ? UINT32_MAX : ONLINE_LOG_FIRST, &suppressed);
     if (!connection->is_online_logged)
         return;
     broker->is_retry_due = false;

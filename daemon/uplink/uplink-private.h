@@ -258,6 +258,7 @@ struct uplink_broker {
     char address[PAHO_LINK_ADDRESS_MAX]; /* of its host, the one tried last; "": none yet */
     bool is_address_suspect;             /* the last connection to it was not a good one */
     unsigned failures; /* attempts, and connections that did not last, since one that did */
+    unsigned moments;  /* of these: connections that were online, and did not last */
     unsigned backoff_round;
     int64_t next_try_ms; /* boot time; no attempt before */
     /* Boot times of the first and the newest failed attempt since it was connected to. */
@@ -305,6 +306,7 @@ struct uplink_connection {
     bool is_fruitless;       /* of several brokers, one that takes no message */
     bool is_loss_suspected;  /* Paho refused a send, but no loss was reported yet */
     bool reconnects_at_once; /* we end it, and it is no failure */
+    bool is_followed_here;   /* the next attempt is at the same broker */
     bool is_settled;         /* it has lasted */
     bool is_online_logged;
     uint64_t sent;                       /* messages */

@@ -13,7 +13,7 @@
  * Thread: Paho's threads touch only their slot and the mailbox. All functions
  * here and all ops run on the loop thread; ops never run inside a call of
  * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link(),
- * uplink_room(), uplink_excuse_broker(), uplink_blame_topic(), uplink_want_other(),
+ * uplink_room(), uplink_excuse_broker(), uplink_stay(), uplink_blame_topic(), uplink_want_other(),
  * uplink_is_away() and uplink_set_refused().
  *
  * Diagnostics: link_online, link_lost, link_retry, link_failback, link_renew, link_keepalive,
@@ -210,6 +210,9 @@ void uplink_set_refused(struct uplink *uplink, bool is_refused);
 /* It was a message because of which connections ended, and it has ended: the pause of the
  * broker in use is the shortest again. */
 void uplink_excuse_broker(struct uplink *uplink);
+/* From ops->answered, with UPLINK_CAUSE_BROKER_CLOSED: the next attempt is at this broker, too,
+ * however short the connection was, since no other one takes the message. */
+void uplink_stay(struct uplink *uplink);
 /* From ops->answered, with UPLINK_CAUSE_STALLED: the connection ends because the broker does
  * not answer this topic, while it answers others. The status and the log have it so. */
 void uplink_blame_topic(struct uplink *uplink, const char *topic);

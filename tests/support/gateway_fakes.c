@@ -726,6 +726,12 @@ void uplink_excuse_broker(struct uplink *uplink)
     fakes.excuses++;
 }
 
+void uplink_stay(struct uplink *uplink)
+{
+    (void)uplink;
+    fakes.stays++;
+}
+
 void uplink_blame_topic(struct uplink *uplink, const char *topic)
 {
     (void)uplink;

@@ -133,6 +133,7 @@ struct fakes {
     bool is_leave_held;     /* of uplink_hold_leave() */
     char blamed_topic[256]; /* of uplink_blame_topic() */
     unsigned excuses;       /* calls of uplink_excuse_broker() */
+    unsigned stays;         /* the same of uplink_stay() */
     size_t wanted;          /* of the newest call of uplink_want_other(); 0: none */
     bool is_refused;        /* of uplink_set_refused() */
     bool can_others_take;   /* or are they away: uplink_is_away() */

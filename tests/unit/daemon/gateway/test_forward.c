@@ -758,10 +758,12 @@ static void a_message_is_poison_only_if_each_broker_closes_at_it(void **state)
     (void)take_sends();
     spool_release_returned(gateway->spool);
     fakes_edge();
-    assert_false(was_sent(2)); /* not to this one */
+    assert_false(was_sent(2));        /* not to this one */
+    assert_int_equal(fakes.stays, 0); /* the other may take it */
     leave_for(1, 60);
     assert_int_equal(gateway->forward.poison.suspect_id, 2); /* by what the first did */
     condemn_here(gateway, 2);
+    assert_true(fakes.stays > 0);
     expect_ended(SPOOL_REJECTED, 1);
     assert_int_equal(reason_of(gateway, 2), SPOOL_REASON_POISON);
     assert_int_equal(fakes_logged("message_poison id=2 outcome=rejected "), 1);
@@ -781,6 +783,26 @@ static void a_message_at_which_one_broker_closes_is_delivered_by_another(void **
     fakes_edge();
     assert_int_equal(gateway->forward.poison.step, POISON_NONE);
     expect_ended(SPOOL_REJECTED, 0);
+}
+
+/* What the second says of it does not change what the first does. */
+static void a_message_that_one_closes_at_and_the_other_refuses_ends(void **state)
+{
+    struct gateway *gateway = open_with(60);
+
+    (void)state;
+    fakes.can_others_take = true;
+    close_at(2, POISON_CLOSINGS, 60);
+    leave_for(1, 60); /* before the first has proven it */
+    (void)answer_others(gateway, 2);
+    refuse_tagged(2, 102, MQTT_NOT_AUTHORIZED);
+    expect_ended(SPOOL_REJECTED, 0);
+    fakes_edge();
+    leave_for(0, 60);
+    assert_int_equal(gateway->forward.poison.suspect_id, 2);
+    condemn_here(gateway, 2);
+    assert_true(fakes.stays > 0);
+    expect_ended(SPOOL_REJECTED, 1);
 }
 
 static void poison_does_not_wait_for_a_broker_that_cannot_be_reached(void **state)
@@ -1530,6 +1552,7 @@ int main(void)
         FAKES_TEST(a_message_at_which_the_broker_closes_alone_is_poison),
         FAKES_TEST(a_message_is_poison_only_if_each_broker_closes_at_it),
         FAKES_TEST(a_message_at_which_one_broker_closes_is_delivered_by_another),
+        FAKES_TEST(a_message_that_one_closes_at_and_the_other_refuses_ends),
         FAKES_TEST(poison_does_not_wait_for_a_broker_that_cannot_be_reached),
         FAKES_TEST(an_outage_between_two_answers_is_no_proof),
         FAKES_TEST(a_burst_is_over_after_a_while),
