@@ -48,6 +48,20 @@ def lines_of(gateway, event):
 
 
 @case
+def the_end_of_an_outage_is_logged_at_once():
+    broker = Mosquitto().start()
+    gateway = Gateway("tcp://127.0.0.1:%d" % broker.port, uplink={"backoff": {
+        "min": "10ms", "max": "2s"}}).start()
+    gateway.wait_link()
+    broker.stop()
+    wait_for(lambda: "attempts=10 " in gateway.log(), 60, "ten attempts that failed")
+    broker.start()
+    wait_for(lambda: len(lines_of(gateway, "link_online")) == 2, 60, "a second link_online")
+    check(" since=" not in lines_of(gateway, "link_online")[1], "it did not wait",
+          lines_of(gateway, "link_online"))
+
+
+@case
 def connections_that_last_only_moments_are_summed_up_in_the_log():
     broker = fake_broker(close_after=1)
     gateway = Gateway(broker.url, uplink={"window": 1, "backoff": {
