@@ -263,8 +263,8 @@ void uplink_log_online(struct uplink *uplink, bool has_lasted)
     char quoted[UPLINK_TEXT_MAX], since[CLOCK_TEXT_MAX];
     unsigned suppressed = 0;
 
-    /* The end of an outage is logged at once. Of connections that last only moments some are, and
-     * the one that lasts, which is the end of their series. */
+    /* The end of an outage is logged at once. Of connections that last only moments some are,
+     * and the one that lasts, which is the end of their series. */
     bool is_shown = has_lasted || broker->moments < ONLINE_LOG_FIRST;
     connection->is_online_logged =
         pass_line(broker, is_shown ? UINT32_MAX : ONLINE_LOG_FIRST, &suppressed);

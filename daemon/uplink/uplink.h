@@ -13,8 +13,8 @@
  * Thread: Paho's threads touch only their slot and the mailbox. All functions
  * here and all ops run on the loop thread; ops never run inside a call of
  * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link(),
- * uplink_room(), uplink_excuse_broker(), uplink_stay(), uplink_blame_topic(), uplink_want_other(),
- * uplink_is_away() and uplink_set_refused().
+ * uplink_room(), uplink_excuse_broker(), uplink_stay(), uplink_blame_topic(),
+ * uplink_want_other(), uplink_is_away() and uplink_set_refused().
  *
  * Diagnostics: link_online, link_lost, link_retry, link_failback, link_renew, link_keepalive,
  * link_closed, link_limits, link_protocol, uplink_file_unusable, uplink_file_suspect,
