@@ -25,6 +25,8 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 SERVICE, SOCKET = "mqtt-spoold.service", "mqtt-spoold.socket"
 CONFIG = "/etc/mqtt-spoold/mqtt-spoold.conf"
 SAMPLE = "/usr/share/mqtt-spoold/mqtt-spoold.conf"
+METRICS = "mqtt-spool-metrics.timer"
+PAGE = "/var/lib/prometheus/node-exporter/mqtt-spool.prom"
 SPOOL, LOGS = "/var/lib/mqtt-spoold", "/var/log/mqtt-spoold"
 PUBLISH = "/run/mqtt-spoold/publish.sock"
 PLACE = os.path.join(SOURCE, "build", "package")
@@ -128,6 +130,25 @@ def the_package_has_each_file_in_its_place():
 @case
 def only_what_the_administrator_need_not_edit_is_a_conffile():
     equal(run("dpkg-deb", "--info", package(), "conffiles").split(), ["/etc/logrotate.d/mqtt-spoold"])
+
+
+def script(name):
+    stage = processes.folder()
+    run("dpkg-deb", "--control", package(), stage)
+    with open(os.path.join(stage, name), encoding="utf-8") as file:
+        return file.read()
+
+
+@case
+def an_upgrade_stops_no_timer_and_a_removal_takes_the_page_that_it_wrote():
+    for name in ("preinst", "prerm"):
+        if name in run("dpkg-deb", "--info", package()).split():
+            for part in re.split(r"^if ", script(name), flags=re.MULTILINE)[1:]:
+                check(".timer" not in part or '"$1" = remove' in part.split("\n")[0],
+                      name + " stops a timer at an upgrade", part)
+    page = re.search(r"--output (\S+)$", text_of("systemd", "mqtt-spool-metrics.service"),
+                     re.MULTILINE).group(1)
+    check("rm -f %s\n" % page in text_of("debian", "mqtt-spoold.postrm"), page)
 
 
 @case
@@ -331,6 +352,29 @@ def set_schema(made, number):
         made.run("sh", "-c", "rm -f {0}-wal {0}-shm && cat >{0}".format(SPOOL + "/spool.db"),
                  stdin=file.read())
     return before
+
+
+@case(seconds=CASE_SECONDS)
+def the_metrics_timer_runs_after_upgrade_downgrade_and_reinstallation_if_it_is_enabled():
+    made = machine()
+    made.run("mkdir", "-p", os.path.dirname(PAGE))
+    apt(made, "install", "/root/now.deb")
+    equal(made.unit(METRICS, "ActiveState"), "inactive", "not enabled by the installation")
+    configure(made)
+    made.run("systemctl", "start", SOCKET, SERVICE)
+    made.run("systemctl", "enable", "--now", METRICS)
+    made.run("systemctl", "start", METRICS.replace(".timer", ".service"))
+    for name in ("later.deb", "now.deb"):
+        apt(made, "install", "--allow-downgrades", "/root/" + name)
+        equal(made.unit(METRICS, "ActiveState"), "active", name)
+    made.run("test", "-s", PAGE)
+    apt(made, "remove", "mqtt-spoold")
+    equal(made.done("test", "-e", PAGE).returncode, 1, "the page, which is not written any more: status")
+    apt(made, "install", "/root/now.deb")
+    equal(made.unit(METRICS, "ActiveState"), "active", "installed again")
+    made.run("systemctl", "disable", "--now", METRICS)
+    apt(made, "install", "/root/later.deb")
+    equal(made.unit(METRICS, "ActiveState"), "inactive", "disabled")
 
 
 @case(seconds=CASE_SECONDS)
