@@ -94,8 +94,19 @@ def shellcheck_finds_nothing_in_the_scripts():
 @case
 def the_catalogue_of_translations_has_the_text_of_the_question():
     template = text_of("debian", "mqtt-spoold.templates")
-    question = re.search(r"^_Description: (.*)$", template, re.MULTILINE).group(1)
-    check('msgid "%s"' % question in text_of("debian", "po", "templates.pot"), question)
+    text = re.search(r"^_Description: (.*\n(?: .*\n)+)", template, re.MULTILINE).group(1)
+    question, _, rest = text.partition("\n")
+    known = re.sub(r'"\n"', "", text_of("debian", "po", "templates.pot"))
+    for part in [question] + rest.split(" .\n"):
+        part = " ".join(part.split())
+        check('msgid "%s"' % part in known, part)
+
+
+@case
+def the_question_names_all_that_a_purge_deletes():
+    template = text_of("debian", "mqtt-spoold.templates")
+    for word in (SPOOL, LOGS, "configuration", "copy /etc/mqtt-spoold", "Default: false"):
+        check(word in template, word)
 
 
 @case
@@ -421,17 +432,20 @@ def removed_and_purged_it_keeps_what_was_not_delivered():
     made = started()
     made.write("/etc/mqtt-spoold/conf.d/50-site.conf", 'log_level = "debug";\n')
     publish(made, 7)
-    apt(made, "remove", "mqtt-spoold")
+    said = apt(made, "remove", "mqtt-spoold")
+    check("holds 7 messages that are not delivered" in said, "what stays", said)
     equal(made.done("test", "-e", "/run/mqtt-spoold").returncode, 1, "the socket's folder: status")
     equal(made.done("pgrep", "mqtt-spoold").returncode, 1, "the daemon: status")
     made.run("test", "-s", SPOOL + "/spool.db")
     made.run("test", "-s", CONFIG)
     said = apt(made, "purge", "mqtt-spoold")
     check(SPOOL in said and "7 messages" in said and "kept" in said, "what is kept, and where", said)
+    check("/etc/mqtt-spoold is deleted" in said, "what is not kept", said)
     made.run("test", "-s", SPOOL + "/spool.db")
     equal(made.done("test", "-e", "/etc/mqtt-spoold").returncode, 1, "the configuration: status")
 
-    apt(made, "install", "/root/now.deb")
+    said = apt(made, "install", "/root/now.deb")
+    check("a spool of before" in said and "is not started" not in said, "why it failed", said)
     configure(made)
     made.run("systemctl", "restart", SOCKET, SERVICE)
     expect_delivery(made, 7)
