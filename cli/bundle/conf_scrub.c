@@ -89,7 +89,9 @@ static void put_string(struct conf_text *conf, struct view string)
 {
     char name[TOPICS_NAME_MAX];
 
-    if (is_secret(conf) || is_misplaced(conf, string)) {
+    if (view_is(string, "\"\"")) {
+        fwrite(string.data, 1, string.size, conf->to);
+    } else if (is_secret(conf) || is_misplaced(conf, string)) {
         put_removed(conf, view_of(string.data + 1, string.size - 2));
     } else if (conf->scrub->topics && scrub_is_topic_name(conf->key)) {
         topics_name(conf->scrub->topics, view_chars(string) + 1, string.size - 2, name);

@@ -37,11 +37,26 @@ static bool has_end(struct view name, const char *end)
            strncasecmp(view_chars(name) + name.size - size, end, size) == 0;
 }
 
+/* As a word of its own or at the end of one: not in "passed". */
+static bool has_pass(struct view name)
+{
+    static const char pass[] = "pass";
+    size_t size = strlen(pass);
+
+    for (size_t i = 0; i + size <= name.size; i++) {
+        if (strncasecmp(view_chars(name) + i, pass, size) == 0 &&
+            (i + size == name.size || !isalpha(name.data[i + size])))
+            return true;
+    }
+    return false;
+}
+
 bool scrub_is_secret_name(struct view name)
 {
-    static const char *const parts[] = {"pass",   "secret",  "token",    "credential",
-                                        "psk",    "authori", "username", "user_name",
-                                        "apikey", "api_key", "api-key",  "private"};
+    static const char *const parts[] = {
+        "passw",  "passphrase", "passcode", "passkey",   "secret",        "token",
+        "psk",    "credential", "username", "user_name", "authorization", "authorisation",
+        "apikey", "api_key",    "api-key",  "private"};
 
     if (has_end(name, "_file"))
         return false;
@@ -49,7 +64,7 @@ bool scrub_is_secret_name(struct view name)
         if (has_part(name, parts[i]))
             return true;
     }
-    return view_is(name, "key") || view_is(name, "pwd");
+    return has_pass(name) || view_is(name, "key") || view_is(name, "pwd");
 }
 
 bool scrub_is_secret_file_name(struct view name)
@@ -210,6 +225,10 @@ static void put_value(struct scrub *scrub, FILE *to, struct view value, bool is_
     bool is_quoted = value.data[0] == '"';
     char name[TOPICS_NAME_MAX];
 
+    if (view_is(value, "\"\"")) {
+        fwrite(value.data, 1, value.size, to);
+        return;
+    }
     if (!is_topic) {
         fprintf(to, is_quoted ? "\"%s\"" : "%s", SCRUB_REMOVED);
         scrub->removed++;

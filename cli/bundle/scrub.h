@@ -5,7 +5,7 @@
  * Two nets: the secrets that this gateway has (its passwords, the lines of its key) are
  * searched for as they are, wherever they may have come from; and what looks like a secret is
  * removed by its form: user and query of a URL, private keys in PEM form, and the value after
- * a word such as "password=".
+ * a word such as "password=". An empty value stays.
  */
 #ifndef MQTT_SPOOLD_CLI_BUNDLE_SCRUB_H
 #define MQTT_SPOOLD_CLI_BUNDLE_SCRUB_H

@@ -22,6 +22,9 @@
 #define KEEP_ADMIN                                                                             \
     "if this program may see the outcomes of others, set admin in the entry of access that "   \
     "fits it; otherwise correct its subscriptions"
+#define BE_ROOT                                                                                \
+    "run it as root if it may see the outcomes of others; an access list can allow its user, " \
+    "too, but has to name every user that publishes; otherwise correct its subscriptions"
 
 bool client_is_admin(const struct client *client)
 {
@@ -47,7 +50,7 @@ static void client_take_access(struct client *client, const struct access *acces
     else if (was_admin && !access->is_admin &&
              subscriptions_remove_forbidden(&client->subscriptions,
                                             connection_client_id(client->connection), false))
-        client_withdraw(client, KEEP_ADMIN);
+        client_withdraw(client, access->entry ? KEEP_ADMIN : BE_ROOT);
 }
 
 void clients_apply_access(struct clients *clients)

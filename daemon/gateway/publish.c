@@ -26,6 +26,14 @@
 #define SET_ADMIN                                                                               \
     "if this user may give commands, set admin in the entry of access that fits it; otherwise " \
     "correct the program"
+#define BE_ROOT                                                                                \
+    "give commands as root (sudo); an access list can allow this user, too, but has to name "  \
+    "root and every user that publishes"
+
+static const char *control_remedy(const struct client *client)
+{
+    return client->access.entry ? SET_ADMIN : BE_ROOT;
+}
 
 /* @reason: for the status, and for the log if the connection ends. */
 static struct connection_verdict
@@ -53,7 +61,8 @@ publish_refuse_forever(struct gateway *gateway,
                 publish->packet->payload.size, (int)topic.size, (const char *)topic.data);
     turn_read_clock(&gateway->turn);
     if (publish->has_answer)
-        clients_log_refused(client, reason, is_command ? SET_ADMIN : CORRECT_MESSAGE);
+        clients_log_refused(client, reason,
+                            is_command ? control_remedy(client) : CORRECT_MESSAGE);
     return publish_refuse(gateway, code, reason);
 }
 

@@ -25,6 +25,8 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 SERVICE, SOCKET = "mqtt-spoold.service", "mqtt-spoold.socket"
 CONFIG = "/etc/mqtt-spoold/mqtt-spoold.conf"
 SAMPLE = "/usr/share/mqtt-spoold/mqtt-spoold.conf"
+METRICS = "mqtt-spool-metrics.timer"
+PAGE = "/var/lib/prometheus/node-exporter/mqtt-spool.prom"
 SPOOL, LOGS = "/var/lib/mqtt-spoold", "/var/log/mqtt-spoold"
 PUBLISH = "/run/mqtt-spoold/publish.sock"
 PLACE = os.path.join(SOURCE, "build", "package")
@@ -92,8 +94,19 @@ def shellcheck_finds_nothing_in_the_scripts():
 @case
 def the_catalogue_of_translations_has_the_text_of_the_question():
     template = text_of("debian", "mqtt-spoold.templates")
-    question = re.search(r"^_Description: (.*)$", template, re.MULTILINE).group(1)
-    check('msgid "%s"' % question in text_of("debian", "po", "templates.pot"), question)
+    text = re.search(r"^_Description: (.*\n(?: .*\n)+)", template, re.MULTILINE).group(1)
+    question, _, rest = text.partition("\n")
+    known = re.sub(r'"\n"', "", text_of("debian", "po", "templates.pot"))
+    for part in [question] + rest.split(" .\n"):
+        part = " ".join(part.split())
+        check('msgid "%s"' % part in known, part)
+
+
+@case
+def the_question_names_all_that_a_purge_deletes():
+    template = text_of("debian", "mqtt-spoold.templates")
+    for word in (SPOOL, LOGS, "configuration", "copy /etc/mqtt-spoold", "Default: false"):
+        check(word in template, word)
 
 
 @case
@@ -128,6 +141,25 @@ def the_package_has_each_file_in_its_place():
 @case
 def only_what_the_administrator_need_not_edit_is_a_conffile():
     equal(run("dpkg-deb", "--info", package(), "conffiles").split(), ["/etc/logrotate.d/mqtt-spoold"])
+
+
+def script(name):
+    stage = processes.folder()
+    run("dpkg-deb", "--control", package(), stage)
+    with open(os.path.join(stage, name), encoding="utf-8") as file:
+        return file.read()
+
+
+@case
+def an_upgrade_stops_no_timer_and_a_removal_takes_the_page_that_it_wrote():
+    for name in ("preinst", "prerm"):
+        if name in run("dpkg-deb", "--info", package()).split():
+            for part in re.split(r"^if ", script(name), flags=re.MULTILINE)[1:]:
+                check(".timer" not in part or '"$1" = remove' in part.split("\n")[0],
+                      name + " stops a timer at an upgrade", part)
+    page = re.search(r"--output (\S+)$", text_of("systemd", "mqtt-spool-metrics.service"),
+                     re.MULTILINE).group(1)
+    check("rm -f %s\n" % page in text_of("debian", "mqtt-spoold.postrm"), page)
 
 
 @case
@@ -334,6 +366,29 @@ def set_schema(made, number):
 
 
 @case(seconds=CASE_SECONDS)
+def the_metrics_timer_runs_after_upgrade_downgrade_and_reinstallation_if_it_is_enabled():
+    made = machine()
+    made.run("mkdir", "-p", os.path.dirname(PAGE))
+    apt(made, "install", "/root/now.deb")
+    equal(made.unit(METRICS, "ActiveState"), "inactive", "not enabled by the installation")
+    configure(made)
+    made.run("systemctl", "start", SOCKET, SERVICE)
+    made.run("systemctl", "enable", "--now", METRICS)
+    made.run("systemctl", "start", METRICS.replace(".timer", ".service"))
+    for name in ("later.deb", "now.deb"):
+        apt(made, "install", "--allow-downgrades", "/root/" + name)
+        equal(made.unit(METRICS, "ActiveState"), "active", name)
+    made.run("test", "-s", PAGE)
+    apt(made, "remove", "mqtt-spoold")
+    equal(made.done("test", "-e", PAGE).returncode, 1, "the page, which is not written any more: status")
+    apt(made, "install", "/root/now.deb")
+    equal(made.unit(METRICS, "ActiveState"), "active", "installed again")
+    made.run("systemctl", "disable", "--now", METRICS)
+    apt(made, "install", "/root/later.deb")
+    equal(made.unit(METRICS, "ActiveState"), "inactive", "disabled")
+
+
+@case(seconds=CASE_SECONDS)
 def a_full_spool_survives_upgrade_and_downgrade_and_a_newer_one_is_refused():
     made = started(("max_messages = 1000000", "max_messages = 400"),
                    ('when_full = "evict-oldest"', 'when_full = "refuse"'))
@@ -377,17 +432,20 @@ def removed_and_purged_it_keeps_what_was_not_delivered():
     made = started()
     made.write("/etc/mqtt-spoold/conf.d/50-site.conf", 'log_level = "debug";\n')
     publish(made, 7)
-    apt(made, "remove", "mqtt-spoold")
+    said = apt(made, "remove", "mqtt-spoold")
+    check("holds 7 messages that are not delivered" in said, "what stays", said)
     equal(made.done("test", "-e", "/run/mqtt-spoold").returncode, 1, "the socket's folder: status")
     equal(made.done("pgrep", "mqtt-spoold").returncode, 1, "the daemon: status")
     made.run("test", "-s", SPOOL + "/spool.db")
     made.run("test", "-s", CONFIG)
     said = apt(made, "purge", "mqtt-spoold")
     check(SPOOL in said and "7 messages" in said and "kept" in said, "what is kept, and where", said)
+    check("/etc/mqtt-spoold is deleted" in said, "what is not kept", said)
     made.run("test", "-s", SPOOL + "/spool.db")
     equal(made.done("test", "-e", "/etc/mqtt-spoold").returncode, 1, "the configuration: status")
 
-    apt(made, "install", "/root/now.deb")
+    said = apt(made, "install", "/root/now.deb")
+    check("a spool of before" in said and "is not started" not in said, "why it failed", said)
     configure(made)
     made.run("systemctl", "restart", SOCKET, SERVICE)
     expect_delivery(made, 7)

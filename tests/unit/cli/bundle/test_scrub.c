@@ -59,7 +59,8 @@ static void what_is_no_secret_stays_as_it_is(void **state)
 {
     static const char text[] =
         "time=1 event link_up broker=tcp://host:1883/x reason=\"a b\" "
-        "uplink.password_file /etc/a: cannot be read\n{\"id\": 5, \"tokens\": {\"peak\": 1}}\n";
+        "uplink.password_file /etc/a: cannot be read\n{\"id\": 5, \"tokens\": {\"peak\": 1}}\n"
+        "time=2 event listening passed=yes bypassed=no not authorized: x username=\"\"\n";
     struct scrub scrub = {0};
 
     (void)state;
@@ -76,6 +77,10 @@ static void forms_of_secrets_are_removed(void **state)
                 "ssl://(removed)@host:8883/a?(removed) end");
     assert_text(&scrub, "ssl://host/a@b", "ssl://host/a@b");
     assert_text(&scrub, "password=hunter2 next", "password=(removed) next");
+    assert_text(&scrub, "pass=a pass_2=b mqttPass=c userpass: d PASSWD=e keyPassphrase=f",
+                "pass=(removed) pass_2=(removed) mqttPass=(removed) userpass: (removed) "
+                "PASSWD=(removed) keyPassphrase=(removed)");
+    assert_text(&scrub, "Authorization: x", "Authorization: (removed)");
     assert_text(&scrub, "{\"apiToken\": \"a\\\"b\", \"x\": 1}",
                 "{\"apiToken\": \"(removed)\", \"x\": 1}");
     assert_text(&scrub,
@@ -123,6 +128,8 @@ static void a_configuration_keeps_all_but_secrets_and_comments(void **state)
     assert_conf(NULL, "password = hunter2!x; u = 1;", "password = \"(removed)\"; u = 1;", true);
     assert_conf(NULL, "username = \"a\" \"b\"; x = \"c\";",
                 "username = \"(removed)\" ; x = \"c\";", true);
+    assert_conf(NULL, "username = \"\"; x = \"c\";", "username = \"\"; x = \"c\";", true);
+    assert_conf(NULL, "username = \"\" \"b\";", "username = \"\" \"(removed)\";", true);
     assert_conf(NULL, "secret = { a = \"s1\"; b = ( s2 ); }; c = \"d\";",
                 "secret = { a = \"(removed)\"; b = ( \"(removed)\" ); }; c = \"d\";", true);
     assert_conf(NULL, "brokers = ( \"ssl://u:p@h\" );", "brokers = ( \"ssl://(removed)@h\" );",

@@ -321,7 +321,22 @@ static void subscriptions_of_an_administrator_end_with_its_right(void **state)
     assert_int_equal(all->code, MQTT_NOT_AUTHORIZED);
     assert_false(own->is_closed);
     assert_int_equal(fakes_logged("client_refused reason=access_withdrawn client=\"all\""), 1);
+    assert_int_equal(fakes_logged("set admin in the entry of access that fits it"), 1);
     assert_int_equal(fakes_subscribe(own, "$SYS/spool/outcome/#", 1), MQTT_NOT_AUTHORIZED);
+}
+
+static void where_the_list_is_gone_the_remedy_names_no_entry_of_it(void **state)
+{
+    struct connection *all;
+
+    (void)state;
+    (void)fakes_open("access = ( { user = 1000; admin = true; } );");
+    all = fakes_connect("all", 1000);
+    assert_int_equal(fakes_subscribe(all, "$SYS/spool/outcome/#", 1), 1);
+    fakes_reload("");
+    assert_true(all->is_closed);
+    assert_int_equal(fakes_logged("set admin in the entry"), 0);
+    assert_int_equal(fakes_logged("remedy=\"run it as root if"), 1);
 }
 
 static void a_user_has_no_more_clients_than_its_entry_allows(void **state)
@@ -615,6 +630,7 @@ int main(void)
         FAKES_TEST(an_entry_or_root_without_a_list_makes_an_administrator),
         FAKES_TEST(who_lost_access_by_hup_is_closed_and_others_have_the_new_entry),
         FAKES_TEST(subscriptions_of_an_administrator_end_with_its_right),
+        FAKES_TEST(where_the_list_is_gone_the_remedy_names_no_entry_of_it),
         FAKES_TEST(a_user_has_no_more_clients_than_its_entry_allows),
         FAKES_TEST(a_user_above_its_rate_waits_and_loses_nothing),
         FAKES_TEST(the_clients_of_a_throttled_user_take_turns),

@@ -173,7 +173,7 @@ static void what_fails_is_refused_and_explained(void **state)
 static void others_than_administrators_are_refused(void **state)
 {
     (void)state;
-    (void)fakes_open("");
+    (void)fakes_open("access = ( { user = 1000; } );");
     struct connection *connection = fakes_connect("user", 1000);
     const struct connection_verdict verdict = ask(connection, "{\"command\":\"flush\"}");
     assert_int_equal(verdict.kind, CONNECTION_REFUSE);
@@ -184,6 +184,18 @@ static void others_than_administrators_are_refused(void **state)
                                   "topic $CONTROL/spool/v1)\" client=\"user\" uid=1000 "),
                      1);
     assert_int_equal(fakes_logged("set admin in the entry of access that fits it"), 1);
+}
+
+/* An entry for this user alone would refuse every other producer. */
+static void without_an_access_list_the_remedy_is_root(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    struct connection *connection = fakes_connect("user", 1000);
+    assert_int_equal(ask(connection, "{\"command\":\"flush\"}").code, MQTT_NOT_AUTHORIZED);
+    assert_int_equal(fakes_logged("set admin in the entry"), 0);
+    assert_int_equal(fakes_logged("remedy=\"give commands as root (sudo)"), 1);
+    assert_int_equal(fakes_logged("has to name root and every user that publishes"), 1);
 }
 
 static void without_a_subscription_there_is_no_answer(void **state)
@@ -586,6 +598,7 @@ int main(void)
         FAKES_TEST(the_line_is_waited_for_unless_the_file_is_broken),
         FAKES_TEST(what_fails_is_refused_and_explained),
         FAKES_TEST(others_than_administrators_are_refused),
+        FAKES_TEST(without_an_access_list_the_remedy_is_root),
         FAKES_TEST(without_a_subscription_there_is_no_answer),
         FAKES_TEST(a_drop_takes_steps_and_others_are_served_between_them),
         FAKES_TEST(beside_traffic_a_batch_that_is_waited_for_takes_no_step),
