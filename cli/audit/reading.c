@@ -119,7 +119,7 @@ static int read_lines(struct audit_check *check, struct lines *lines, bool last,
     while ((result = lines_next(lines, &line)) == 1 || result == -ENOBUFS) {
         if (result == 1 && check->line == 0 && is_compressed(&line))
             return report_compressed(check);
-        if (result == -ENOBUFS || (line.torn && memchr(line.text, '\0', line.size)))
+        if (result == -ENOBUFS || memchr(line.text, '\0', line.size))
             result = pass_zeros(check, lines, last);
         else
             result = take_line(check, &line, last);
