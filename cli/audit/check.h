@@ -116,10 +116,10 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
 MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
 
 /* reading.c: descriptors of regular files, so that a rotation while some are read moves none
- * of them; -1 for what is read by its name when its turn comes. */
+ * of them; negative for what is read by its name when its turn comes. */
 void audit_open_files(char *const *names, int count, int *ret_fds);
 void audit_close_files(int *fds, int count);
-/* The lines of @file; - is standard input. @opened: its descriptor, which is taken, or -1.
+/* The lines of @file; - is standard input. @opened: its descriptor, taken, or negative.
  * @last: no other file comes after it. Return: EX_OK; another exit code, reported. */
 MUST_CHECK int
 audit_read_file(struct audit_check *check, const char *file, int *opened, bool last);
@@ -201,6 +201,10 @@ bool audit_find_rotated(const char *file, char ret[static PATH_MAX]);
 bool audit_find_numbered(const char *file, unsigned number, char ret[static PATH_MAX]);
 /* Was @file rotated, under any of the names that logrotate gives? */
 bool audit_is_rotated(const char *file);
+/* The file that was begun after that of @fd, which is now @file, FILE.1, FILE.2, and so on.
+ * Return: 0: *ret is its descriptor, or negative: there is none yet; -ESTALE: @fd has none of
+ * these names. */
+MUST_CHECK int audit_find_successor(int fd, const char *file, int *ret);
 
 /* check.c: all of that in order; prints nothing on standard output. Of @files the names and the
  * directory are used. id_set_done() is the caller's. */

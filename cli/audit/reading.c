@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/regular.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "daemon/record/outcome.h"
@@ -23,7 +24,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* While a rotation renames files one after the other, one has no name, or two. */
+/* While a rotation renames files one after the other, one has no name. */
 #define OPEN_TRIES 100
 
 static bool is_compressed(const struct line *line)
@@ -118,7 +119,7 @@ static int read_lines(struct audit_check *check, struct lines *lines, bool last,
     while ((result = lines_next(lines, &line)) == 1 || result == -ENOBUFS) {
         if (result == 1 && check->line == 0 && is_compressed(&line))
             return report_compressed(check);
-        if (result == -ENOBUFS || (line.torn && memchr(line.text, '\0', line.size)))
+        if (result == -ENOBUFS || memchr(line.text, '\0', line.size))
             result = pass_zeros(check, lines, last);
         else
             result = take_line(check, &line, last);
@@ -175,23 +176,6 @@ static int finish_file(struct audit_check *check)
 
 /* ---- names that a rotation moves ---- */
 
-static bool is_same_file(int a, int b)
-{
-    struct stat left, right;
-
-    return a >= 0 && b >= 0 && fstat(a, &left) == 0 && fstat(b, &right) == 0 &&
-           left.st_dev == right.st_dev && left.st_ino == right.st_ino;
-}
-
-/* -1: it cannot be opened, or to open it may wait for another process. */
-static int open_regular(const char *name)
-{
-    AUTO_CLOSE int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-
-    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? cleanup_take_fd(&fd) : -1;
-}
-
 void audit_close_files(int *fds, int count)
 {
     for (int i = 0; fds && i < count; i++) {
@@ -201,21 +185,33 @@ void audit_close_files(int *fds, int count)
     }
 }
 
+/* Have the names the files that were opened by them? As all had them when the last was opened,
+ * none was rotated in between. */
+static bool have_their_names(char *const *names, int count, const int *fds)
+{
+    struct stat opened, named;
+
+    for (int i = 0; i < count; i++) {
+        if (fds[i] == -ENOENT)
+            return false;
+        if (fds[i] >= 0 && (fstat(fds[i], &opened) < 0 || stat(names[i], &named) < 0 ||
+                            opened.st_dev != named.st_dev || opened.st_ino != named.st_ino))
+            return false;
+    }
+    return true;
+}
+
 void audit_open_files(char *const *names, int count, int *ret_fds)
 {
-    bool is_moved = true;
-
-    for (int tries = 0; is_moved && tries < OPEN_TRIES; tries++) {
-        is_moved = false;
+    for (int tries = 0; tries < OPEN_TRIES; tries++) {
         if (tries > 0)
             audit_close_files(ret_fds, count);
-        /* The newest first: if they are renamed meanwhile, one has the next name as well. */
-        for (int i = count - 1; i >= 0; i--) {
-            errno = 0;
-            ret_fds[i] = strcmp(names[i], "-") == 0 ? -1 : open_regular(names[i]);
-            is_moved |= (ret_fds[i] < 0 && errno == ENOENT) ||
-                        (i + 1 < count && is_same_file(ret_fds[i], ret_fds[i + 1]));
-        }
+        for (int i = 0; i < count; i++)
+            ret_fds[i] = strcmp(names[i], "-") == 0
+                             ? -EINVAL
+                             : regular_openat(AT_FDCWD, names[i], O_RDONLY, 0);
+        if (have_their_names(names, count, ret_fds))
+            break;
     }
 }
 
@@ -269,41 +265,111 @@ int audit_read_file(struct audit_check *check, const char *file, int *opened, bo
 
 /* ---- what was written since ---- */
 
-/* The file behind the open one: that which was empty, or has the last name now. It has lines,
- * so the daemon has left the open one. Return: a descriptor; -1: there is none. */
-static int take_successor(struct audit_last *last)
+static bool is_regular(int fd)
 {
-    AUTO_CLOSE int next = cleanup_take_fd(&last->next);
     struct stat st;
 
-    if (next < 0 && strcmp(last->name, "-") != 0)
-        next = open_regular(last->name);
-    if (next < 0 || fstat(next, &st) < 0 || is_same_file(last->fd, next))
-        return -1;
-    if (st.st_size > 0)
-        return cleanup_take_fd(&next);
-    last->next = cleanup_take_fd(&next);
-    return -1;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool is_empty(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_size == 0;
+}
+
+/* Of @fd and the files behind it the first that has lines. @ret: -1: none has. */
+static int find_lines(const char *name, int fd, int *ret)
+{
+    AUTO_CLOSE int at = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int result = 0;
+
+    while (result == 0 && at >= 0 && is_empty(at)) {
+        int behind = -1;
+
+        result = audit_find_successor(at, name, &behind);
+        (void)close(at);
+        at = behind;
+    }
+    *ret = cleanup_take_fd(&at);
+    return result;
+}
+
+/*
+ * The file behind the open one. It has lines, so the daemon has left the open one.
+ *
+ * Return: 0: *ret is its descriptor, or -1: there is none yet; -ESTALE: no name shows which it
+ * is, so *ret is the one that has the last name, or -1.
+ */
+static int take_successor(struct audit_last *last, int *ret)
+{
+    AUTO_CLOSE int found = -1;
+    int result = 0;
+
+    *ret = -1;
+    if (strcmp(last->name, "-") == 0 || (last->next < 0 && !is_regular(last->fd)))
+        return 0;
+    if (last->next < 0)
+        result = audit_find_successor(last->fd, last->name, &last->next);
+    /* An empty one may get lines while it is passed over; but none once one behind it has. */
+    for (int pass = 0; pass < 2 && result == 0 && last->next >= 0; pass++) {
+        if (found >= 0)
+            (void)close(found);
+        found = -1;
+        result = find_lines(last->name, last->next, &found);
+    }
+    if (result < 0)
+        found = regular_openat(AT_FDCWD, last->name, O_RDONLY, 0);
+    *ret = found >= 0 && !is_empty(found) ? cleanup_take_fd(&found) : -1;
+    return result;
+}
+
+static int report_rotated(void)
+{
+    cli_error("the audit files were rotated while they were read: run this again");
+    return EX_TEMPFAIL;
+}
+
+/* @is_proved: it is behind the open one; else it is if its first record is. */
+static int begin_next(struct audit_check *check, int next, bool is_proved)
+{
+    int code = finish_file(check);
+    uint64_t problems = check->problem_count;
+
+    begin_file(check, check->open.name, next);
+    if (code != EX_OK || is_proved)
+        return code;
+    code = read_lines(check, &check->open.lines, true, check->last_seq + 1);
+    return code == EX_OK && check->problem_count > problems ? report_rotated() : code;
+}
+
+/* Return: as audit_read_on(). */
+static int read_rest(struct audit_check *check, uint64_t up_to)
+{
+    struct audit_last *last = &check->open;
+
+    if (last->zeros > 0 || !is_regular(last->fd))
+        return EX_OK;
+    last->torn = false;
+    lines_resume(&last->lines);
+    return read_lines(check, &last->lines, true, up_to);
 }
 
 /* Return: as audit_read_on(). @ret_more: another file may follow. */
 static int read_more(struct audit_check *check, uint64_t up_to, bool *ret_more)
 {
-    struct audit_last *last = &check->open;
-    int code = EX_OK, next = take_successor(last);
-    struct stat st;
+    int next, code = EX_OK;
+    bool is_proved = take_successor(&check->open, &next) == 0;
 
     *ret_more = next >= 0;
-    if (next >= 0) {
-        code = finish_file(check);
-        begin_file(check, last->name, next);
-    } else if (check->open.zeros > 0 || fstat(last->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        return EX_OK;
-    } else {
-        check->open.torn = false;
-        lines_resume(&last->lines);
-    }
-    return code == EX_OK ? read_lines(check, &last->lines, true, up_to) : code;
+    if (next >= 0)
+        code = begin_next(check, next, is_proved);
+    if (code == EX_OK && check->last_seq < up_to)
+        code = read_rest(check, up_to);
+    if (code == EX_OK && next < 0 && !is_proved && check->last_seq < up_to)
+        code = report_rotated();
+    return code;
 }
 
 int audit_read_on(struct audit_check *check, uint64_t up_to)

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/regular.h"
+#include "cli/audit/files.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,6 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* While a rotation renames files one after the other, one has no name. */
+#define FIND_TRIES 100
 
 bool audit_find_rotated(const char *file, char ret[static PATH_MAX])
 {
@@ -55,4 +59,48 @@ bool audit_is_rotated(const char *file)
     if (dir)
         (void)closedir(dir);
     return found;
+}
+
+static bool is_same_file(int a, int b)
+{
+    struct stat left, right;
+
+    return a >= 0 && b >= 0 && fstat(a, &left) == 0 && fstat(b, &right) == 0 &&
+           left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
+/* A rotation meanwhile gives a file the next name, so that it may be met twice. But what is met
+ * just before @fd is behind it: a file that moved in between would have hidden @fd. */
+static int find_once(int fd, const char *file, int *ret)
+{
+    AUTO_CLOSE int newer = -1;
+    char name[PATH_MAX];
+
+    (void)snprintf(name, sizeof(name), "%s", file);
+    for (unsigned i = 1; i <= AUDIT_ROTATED_MAX + 1; i++) {
+        int found = regular_openat(AT_FDCWD, name, O_RDONLY, 0);
+
+        if (found < 0 && i > 1) /* the newest is missing between a rename and a HUP */
+            break;
+        if (is_same_file(found, fd)) {
+            (void)close(found);
+            *ret = cleanup_take_fd(&newer);
+            return 0;
+        }
+        if (newer >= 0)
+            (void)close(newer);
+        newer = found;
+        if (snprintf(name, sizeof(name), "%s.%u", file, i) >= (int)sizeof(name))
+            break;
+    }
+    return -ESTALE;
+}
+
+int audit_find_successor(int fd, const char *file, int *ret)
+{
+    int result = -ESTALE;
+
+    for (int tries = 0; result < 0 && tries < FIND_TRIES; tries++)
+        result = find_once(fd, file, ret);
+    return result;
 }

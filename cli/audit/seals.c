@@ -102,12 +102,15 @@ static const char *seals_between(const struct audit_check *check,
                                  char text[static AUDIT_TEXT_MAX])
 {
     const struct seals_seal *last = &check->seals.last;
+    char place[AUDIT_TEXT_MAX] = "in none of the files";
 
+    if (last->place.file)
+        (void)snprintf(place, sizeof(place), "%.150s:%" PRIu64, last->place.file,
+                       last->place.line);
     (void)snprintf(text, AUDIT_TEXT_MAX,
-                   "between the seals %" PRIu64 " (%.150s:%" PRIu64 ") and %" PRIu64
-                   " (%.150s:%" PRIu64 ")",
-                   last->number, last->place.file ? last->place.file : "", last->place.line,
-                   seal->number, check->file, check->line);
+                   "between the seals %" PRIu64 " (%.180s) and %" PRIu64 " (%.150s:%" PRIu64
+                   ")",
+                   last->number, place, seal->number, check->file, check->line);
     return text;
 }
 

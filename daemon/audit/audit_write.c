@@ -5,7 +5,7 @@
  * Invariant: kept_bytes is behind a whole line, and the chain of seals has all lines
  * before it.
  *
- * Diagnostics: audit_truncated, audit_set_aside, audit_chain_started.
+ * Diagnostics: audit_truncated, audit_mended, audit_set_aside, audit_chain_started.
  */
 #include "daemon/audit/audit-private.h"
 
@@ -23,6 +23,7 @@
 #include "base/failpoint.h"
 #include "base/json.h"
 #include "base/view.h"
+#include "base/zero_tail.h"
 #include "daemon/audit/sealing.h"
 #include "daemon/audit/tail.h"
 #include "daemon/seal/seal.h"
@@ -198,11 +199,60 @@ static int audit_write(struct audit *audit)
     return 0;
 }
 
+/* ---- what another program appended ---- */
+
+static void audit_log_zeros(struct audit *audit, off_t count)
+{
+    char file[AUDIT_NAME_MAX];
+    uint64_t suppressed = 0;
+
+    if (audit_may_log_replacement(audit, &suppressed))
+        log_warning(
+            "audit_mended file=%s cut_bytes=%jd records=none suppressed=%" PRIu64
+            " cause=\"zeros behind its last line\" remedy=\"find out which program appends "
+            "to the file\"",
+            audit_quote_file(audit, file), (intmax_t)count, suppressed);
+}
+
+/* Zeros are no data, and are cut. Other bytes stay. */
+static int audit_part_from_others(struct audit *audit, off_t size)
+{
+    off_t kept = audit->file.kept_bytes, zeros_at;
+    char last;
+    size_t done;
+    int r = zero_tail_begin(audit->file.fd, size, &zeros_at);
+
+    if (r < 0)
+        return r;
+    if (zeros_at <= kept) {
+        if (ftruncate(audit->file.fd, kept) < 0)
+            return -errno;
+        audit_log_zeros(audit, size - kept);
+        return 0;
+    }
+    if (pread(audit->file.fd, &last, sizeof(last), size - 1) != (ssize_t)sizeof(last))
+        return -EIO;
+    return last == '\n' ? 0 : audit_write_bytes(audit, view_of("\n", 1), &done);
+}
+
+/* So that the next line is one of its own. */
+static int audit_begin_line(struct audit *audit)
+{
+    struct stat st;
+    int r = 0;
+
+    if (fstat(audit->file.fd, &st) < 0)
+        return -errno;
+    if (!audit->file.is_tail_dirty && st.st_size > audit->file.kept_bytes)
+        r = audit_part_from_others(audit, st.st_size);
+    return r == 0 ? audit_cut_tail(audit) : r;
+}
+
 /* All of @lines or none: what a failed write leaves is cut. */
 static int audit_write_whole(struct audit *audit, struct view lines)
 {
     size_t done;
-    int r = audit_cut_tail(audit);
+    int r = audit_begin_line(audit);
 
     if (r < 0)
         return r;
@@ -293,7 +343,7 @@ int audit_write_admin(struct audit *audit)
 
 static int audit_flush_lines(struct audit *audit)
 {
-    int r = audit_cut_tail(audit);
+    int r = audit_begin_line(audit);
 
     if (r == 0)
         r = audit_start_chain(audit);

@@ -135,15 +135,18 @@ uint64_t audit_first_seq(int fd)
     return seq;
 }
 
-/* JSON escapes NUL: a NUL byte is of a block that was never written. */
+/* JSON escapes NUL: a NUL byte is of a block that was never written. What was appended to it is
+ * on the same line. */
 static void tail_scan_line(struct tail_scan *scan, const char *line, size_t size, size_t at)
 {
+    const char *nul = memrchr(line, '\0', size);
     uint64_t seq;
 
-    if (memchr(line, '\0', size)) {
-        if (scan->damage == TAIL_NO_DAMAGE)
-            scan->damage = at;
-        return;
+    if (nul && scan->damage == TAIL_NO_DAMAGE)
+        scan->damage = at;
+    if (nul) {
+        size -= (size_t)(nul - line) + 1;
+        line = nul + 1;
     }
     if (!audit_line_seq(line, size, &seq)) {
         scan->has_other |= scan->damage == TAIL_NO_DAMAGE && tail_has_no_seq(line, size);

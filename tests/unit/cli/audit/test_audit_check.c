@@ -409,15 +409,15 @@ static void zeros_at_the_end_are_the_daemon_s_to_cut_however_many(void **state)
     }
 }
 
-static void zeros_before_other_lines_are_a_problem_and_these_are_read(void **state)
+static void expect_zeros_before_lines(const struct fixture *f, int zeros)
 {
-    struct fixture *f = *state;
     char path[256], expected[512];
     size_t end;
 
+    text[0] = '\0';
     add_line(1);
     end = strlen(text);
-    write_with_zeros(f, path, RECORD_LINE_MAX + 5000);
+    write_with_zeros(f, path, zeros);
     text[0] = '\0';
     add_lines(2, 4);
     tool.input = text;
@@ -426,7 +426,7 @@ static void zeros_before_other_lines_are_a_problem_and_these_are_read(void **sta
         expected, sizeof(expected),
         "          %s:2: %d zero bytes from byte %zu on in place of lines, as a power "
         "cut or a bad disk leaves them\n",
-        path, (int)RECORD_LINE_MAX + 5000, end);
+        path, zeros, end);
     assert_contains(tool.out, expected);
     assert_contains(tool.out, "NOT SOUND: 1 problem\n");
     append_to(path, text);
@@ -434,6 +434,12 @@ static void zeros_before_other_lines_are_a_problem_and_these_are_read(void **sta
     assert_contains(tool.out, expected);
     assert_contains(tool.out, "audit     4 lines in 1 file, seq 1 to 4\n");
     assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+}
+
+static void zeros_before_other_lines_are_a_problem_and_these_are_read(void **state)
+{
+    expect_zeros_before_lines(*state, RECORD_LINE_MAX + 5000);
+    expect_zeros_before_lines(*state, 3000);
 }
 
 static void a_half_line_before_another_file_is_a_problem(void **state)

@@ -75,7 +75,7 @@ static off_t files_size_of(const char *name)
 }
 
 /* The configuration, for files that are given are compared only with a -c. */
-static int audit(const struct fixture *f, const char *option)
+static int run_audit(const struct fixture *f, const char *option)
 {
     char text[1024];
     char config_path[256];
@@ -89,6 +89,13 @@ static int audit(const struct fixture *f, const char *option)
     code = option ? TOOL_RUN(&tool, cli_audit, "audit", option)
                   : TOOL_RUN(&tool, cli_audit, "audit");
     tool.config_path = NULL;
+    return code;
+}
+
+static int audit(const struct fixture *f, const char *option)
+{
+    int code = run_audit(f, option);
+
     assert_string_equal(tool.err, "");
     return code;
 }
@@ -398,6 +405,106 @@ static void a_file_that_is_rotated_meanwhile_is_followed(void **state)
     assert_int_equal(audit(f, NULL), EX_OK);
     assert_contains(tool.out, "audit     7 lines in 2 files, seq 1 to 7\n");
     assert_contains(tool.out, "verdict   sound: no line is missing");
+}
+
+/* So that @suffix has seq 5, FILE.1 seq 6 and FILE seq 7. */
+static void rotate_twice_to(struct fixture *f, const char *suffix)
+{
+    char rotated[300], older[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    (void)snprintf(older, sizeof(older), "%s%s", path, suffix);
+    append_rows(f, path, 5, 5);
+    assert_int_equal(rename(path, older), 0);
+    append_rows(f, rotated, 6, 6);
+    append_rows(f, path, 7, 7);
+    prune_rows(f);
+}
+
+static void rotate_twice(struct fixture *f)
+{
+    rotate_twice_to(f, ".2");
+}
+
+/* As with dateext, or where the older file was compressed. */
+static void rotate_out_of_sight(struct fixture *f)
+{
+    rotate_twice_to(f, "-20261101");
+}
+
+static void a_file_that_is_rotated_twice_meanwhile_is_followed(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 2, rotate_twice);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "audit     7 lines in 3 files, seq 1 to 7\n");
+    assert_contains(tool.out, "verdict   sound: no line is missing");
+}
+
+/* The empty file was rotated, too. */
+static void rotate_the_empty_one(struct fixture *f)
+{
+    char rotated[300], older[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    (void)snprintf(older, sizeof(older), "%s.2", path);
+    assert_int_equal(rename(rotated, older), 0);
+    append_rows(f, older, 5, 5);
+    assert_int_equal(rename(path, rotated), 0);
+    append_rows(f, path, 6, 7);
+    prune_rows(f);
+}
+
+/* FILE and FILE.1 are read; FILE had no line, and is FILE.1 now. */
+static void an_empty_file_that_is_rotated_meanwhile_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    char rotated[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s.1", path);
+    append_rows(f, rotated, 1, 4);
+    assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
+    act_before_open(f, 2, rotate_the_empty_one);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "audit     7 lines in ");
+    assert_contains(tool.out, "verdict   sound: no line is missing");
+}
+
+/* As with dateext. */
+static void rotate_to_a_date(struct fixture *f)
+{
+    char rotated[300];
+
+    (void)snprintf(rotated, sizeof(rotated), "%s-20261101", path);
+    append_rows(f, path, 5, 5);
+    assert_int_equal(rename(path, rotated), 0);
+    append_rows(f, path, 6, 7);
+    prune_rows(f);
+}
+
+static void under_other_names_one_rotation_is_followed_by_its_numbers(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 2, rotate_to_a_date);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "audit     7 lines in 2 files, seq 1 to 7\n");
+}
+
+static void
+files_that_are_rotated_out_of_sight_are_no_problem_but_to_be_read_again(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    act_before_open(f, 2, rotate_out_of_sight);
+    assert_int_equal(run_audit(f, NULL), EX_TEMPFAIL);
+    assert_string_equal(tool.out, "");
+    assert_contains(tool.err,
+                    "the audit files were rotated while they were read: run this again\n");
 }
 
 /* The daemon does not know yet that it was renamed. */
@@ -747,6 +854,10 @@ int main(void)
         CASE(rows_that_go_to_the_file_meanwhile_are_read_from_it),
         CASE(a_line_that_was_half_written_is_read_when_it_is_whole),
         CASE(a_file_that_is_rotated_meanwhile_is_followed),
+        CASE(a_file_that_is_rotated_twice_meanwhile_is_followed),
+        CASE(an_empty_file_that_is_rotated_meanwhile_is_passed_over),
+        CASE(under_other_names_one_rotation_is_followed_by_its_numbers),
+        CASE(files_that_are_rotated_out_of_sight_are_no_problem_but_to_be_read_again),
         CASE(between_a_rotation_and_its_signal_the_renamed_file_is_read_on),
         CASE(after_the_signal_both_files_are_read_on),
         CASE(files_that_are_rotated_while_they_are_read_are_read_once_each),

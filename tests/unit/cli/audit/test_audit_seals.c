@@ -301,6 +301,20 @@ static void files_in_a_row_hold_and_the_oldest_may_be_gone(void **state)
     assert_contains(tool.out, "seals     none");
 }
 
+static void a_change_before_the_first_seal_of_a_rotated_file_is_placed(void **state)
+{
+    (void)state;
+    add_usual();
+    add_seal(NULL, false);
+    line_count = 0; /* that file is not given */
+    add_records(3);
+    add_seal(NULL, true);
+    assert_int_equal(audit(), EX_OK);
+    change(2, "\"bytes\":4", "\"bytes\":5");
+    expect_problem("standard input:2: this is the first line that was changed, between the "
+                   "seals 4 (in none of the files) and 5 (standard input:4)\n");
+}
+
 struct stripped {
     const char *names;
     const char *text;
@@ -534,6 +548,7 @@ int main(void)
         CASE(seals_that_were_kept_elsewhere_are_compared),
         CASE(older_seals_that_were_kept_are_no_problem),
         CASE(files_in_a_row_hold_and_the_oldest_may_be_gone),
+        CASE(a_change_before_the_first_seal_of_a_rotated_file_is_placed),
         CASE(seals_of_a_whole_file_that_were_removed_are_missed),
         CASE(the_first_seals_of_a_file_that_were_removed_are_missed),
         CASE(a_seal_may_begin_in_the_file_before_it),

@@ -599,6 +599,72 @@ static void a_file_of_zeros_and_lines_behind_them_is_written_again(void **state)
     audit_fixture_expect(fixture->file, 1, 3);
 }
 
+/* Written before the zeros were noticed. */
+static void a_synced_line_that_shares_its_line_with_zeros_is_kept(void **state)
+{
+    static const char zeros[3000];
+    struct audit_fixture *fixture = *state;
+    off_t size;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 4);
+    edge(fixture);
+    files_append(fixture->file, zeros, sizeof(zeros));
+    files_append(fixture->file, "{\"seq\":5,\"id\":1}\n", strlen("{\"seq\":5,\"id\":1}\n"));
+    size = files_size(fixture->file);
+    audit_fixture_add_rows(fixture, 2);
+    fixture->spool.exported = 5;
+    crash(fixture, 5);
+    assert_int_equal(files_size(fixture->file), size);
+    assert_int_equal(logged("audit_behind"), 0);
+    edge(fixture);
+    assert_true(files_size(fixture->file) > size);
+    assert_int_equal(fixture->reported, 6);
+}
+
+static void zeros_that_another_program_appends_are_cut_before_the_next_line(void **state)
+{
+    static const char zeros[3000];
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 4);
+    edge(fixture);
+    sync_now(fixture);
+    files_append(fixture->file, zeros, sizeof(zeros));
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture);
+    audit_fixture_expect(fixture->file, 1, 5);
+    assert_int_equal(logged("audit_mended"), 1);
+    assert_true(log_has("cut_bytes=3000 records=none"));
+}
+
+static void a_line_begins_behind_half_a_line_that_another_program_appends(void **state)
+{
+    struct audit_fixture *fixture = *state;
+    off_t size;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 4);
+    edge(fixture);
+    sync_now(fixture);
+    files_append(fixture->file, "\0\0half", 6);
+    size = files_size(fixture->file);
+    audit_fixture_add_rows(fixture, 1);
+    outside.room = 0;
+    edge(fixture);
+    assert_false(audit_is_healthy(fixture->audit));
+    assert_int_equal(files_size(fixture->file), size);
+    outside.room = SIZE_MAX;
+    fixture->now_ms += 1000;
+    edge(fixture);
+    assert_true(audit_is_healthy(fixture->audit));
+
+    struct files_text found = files_read(fixture->file);
+    assert_memory_equal(found.memory + size, "\n{\"seq\":5,", strlen("\n{\"seq\":5,"));
+    free(found.memory);
+}
+
 static uint64_t count_lines(const char *text, size_t size)
 {
     uint64_t count = 0;
@@ -1621,6 +1687,9 @@ int main(void)
         CASE(blocks_that_a_power_cut_left_as_zeros_are_written_again),
         CASE(more_zeros_than_are_examined_at_once_are_cut),
         CASE(a_file_of_zeros_and_lines_behind_them_is_written_again),
+        CASE(a_synced_line_that_shares_its_line_with_zeros_is_kept),
+        CASE(zeros_that_another_program_appends_are_cut_before_the_next_line),
+        CASE(a_line_begins_behind_half_a_line_that_another_program_appends),
         CASE(holes_anywhere_in_a_new_file_are_written_again),
         CASE(damage_before_lines_that_were_synced_is_left_alone),
         CASE(a_file_rotated_before_the_crash_counts),
