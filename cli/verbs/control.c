@@ -231,7 +231,7 @@ static bool control_waits(struct control *control, bool is_done)
         cli_error("the daemon refused that: %s (0x%02X)", publish_reason_text(control->reason),
                   (unsigned)control->reason);
     else
-        cli_error("the daemon does not answer: it is busy; try again");
+        cli_error("the daemon does not answer: " PUBLISH_NO_ANSWER);
     return false;
 }
 
