@@ -117,6 +117,9 @@ static void each_fault_comes_before_what_is_decorative(void **state)
         {"{\"intake\":{\"refusing\":\"spool_moved\"}}", "NO MESSAGE IS ACCEPTED: the spool's"},
         {"{\"spool\":{\"disk_short\":\"no space\"}}", "EACH NEW MESSAGE EVICTS OLD ONES"},
         {"{\"lanes\":[{\"name\":\"a\",\"full\":true}]}", "lane \"a\" REFUSES new messages"},
+        {"{\"lanes\":[{\"name\":\"a\",\"full\":false,\"messages\":2,\"max_messages\":2,"
+         "\"when_full\":\"evict-oldest\",\"ledger\":{\"evicted\":7}}]}",
+         "lane \"a\" EVICTS its oldest messages, it is full; 7 so far"},
         {"{\"audit\":{\"healthy\":false,\"error\":\"Permission denied\"}}",
          "\naudit     NOT WRITTEN: Permission denied; 2 of at most 100"},
         {"{\"ledger\":{\"balanced\":false}}", "DOES NOT BALANCE"},
