@@ -17,6 +17,7 @@
 #include <sysexits.h>
 
 #include "cli/cli.h"
+#include "cli/verbs/control.h"
 #include "store/spool.h"
 #include "tests/support/history_fixture.h"
 #include "tests/support/mosquitto_fake.h"
@@ -232,6 +233,28 @@ static void a_connection_that_is_lost_or_refused_is_reported(void **state)
     mosquitto_fake.lost_reason = MQTT_RC_SERVER_SHUTTING_DOWN;
     assert_int_equal(RUN(cli_flush, "flush"), EX_TEMPFAIL);
     assert_contains(tool.err, "shutting down");
+}
+
+static void a_status_that_is_not_had_comes_with_the_code_of_the_connack(void **state)
+{
+    json_t *root = NULL;
+    int connack = 0;
+
+    (void)state;
+    cli_silence_errors(true);
+    mosquitto_fake.connack = MQTT_RC_NOT_AUTHORIZED;
+    assert_int_equal(control_get_status(SOCKET, &root, &connack), EX_NOPERM);
+    assert_int_equal(connack, MQTT_RC_NOT_AUTHORIZED);
+    mosquitto_fake.connack = 0;
+    mosquitto_fake.suback = 0x87;
+    assert_int_equal(control_get_status(SOCKET, &root, &connack), EX_NOPERM);
+    assert_int_equal(connack, 0);
+    mosquitto_fake.connect_result = MOSQ_ERR_ERRNO;
+    mosquitto_fake.connect_errno = ECONNREFUSED;
+    assert_int_equal(control_get_status(SOCKET, &root, &connack), EX_UNAVAILABLE);
+    assert_int_equal(connack, -1);
+    cli_silence_errors(false);
+    assert_null(root);
 }
 
 /* ---- list and show ---- */
@@ -493,6 +516,7 @@ int main(void)
         CASE(a_daemon_that_is_not_there_is_69),
         CASE(what_the_daemon_refuses_is_printed_with_its_reason),
         CASE(a_connection_that_is_lost_or_refused_is_reported),
+        CASE(a_status_that_is_not_had_comes_with_the_code_of_the_connack),
         CASE(a_list_of_the_daemon_comes_in_several_answers),
         CASE(a_message_of_the_daemon_is_shown_with_its_payload_in_parts),
         cmocka_unit_test_setup_teardown(without_a_daemon_the_files_are_read, setup_history,
