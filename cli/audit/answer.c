@@ -17,6 +17,8 @@
 #include <string.h>
 
 #define ANSWER_MAX 1024
+/* The question: a "yes" alone reads as "delivered". */
+#define EACH "each is delivered or explained: "
 
 static uint64_t answer_ended(const struct question *question)
 {
@@ -27,16 +29,19 @@ static uint64_t answer_ended(const struct question *question)
     return sum;
 }
 
-/* "400 delivered, 12 explained (10 evicted, 2 rejected)" */
+/* "400 were delivered, 2 were NOT delivered and have their records (1 evicted, 1 rejected)" */
 static void answer_append_ended(const struct question *question, char text[static ANSWER_MAX])
 {
     uint64_t explained = answer_ended(question) - question->ended[SPOOL_DELIVERED];
     const char *before = " (";
 
-    text_append(text, ANSWER_MAX, "%" PRIu64 " delivered", question->ended[SPOOL_DELIVERED]);
+    text_append(text, ANSWER_MAX, "%" PRIu64 " %s delivered", question->ended[SPOOL_DELIVERED],
+                cli_counted(question->ended[SPOOL_DELIVERED], "was", "were"));
     if (explained == 0)
         return;
-    text_append(text, ANSWER_MAX, ", %" PRIu64 " explained", explained);
+    text_append(text, ANSWER_MAX, ", %" PRIu64 " %s", explained,
+                cli_counted(explained, "was NOT delivered and has its record",
+                            "were NOT delivered and have their records"));
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         if (i == SPOOL_DELIVERED || question->ended[i] == 0)
             continue;
@@ -71,17 +76,22 @@ static bool answer_is_cut(const struct audit_check *check)
            check->question.since_ms < check->first_ms;
 }
 
-static void answer_append_yes(const struct audit_check *check, char text[static ANSWER_MAX])
+static void
+answer_append_yes(const struct audit_check *check, uint64_t all, char text[static ANSWER_MAX])
 {
     char first[CLOCK_TEXT_MAX];
 
-    text_append(text, ANSWER_MAX, "yes");
     if (answer_is_cut(check)) {
         clock_format(check->first_ms, first);
-        text_append(text, ANSWER_MAX, ", as far as the files go back (seq %" PRIu64 ", %s)",
+        text_append(text, ANSWER_MAX, "as far as the files go back (seq %" PRIu64 ", %s), ",
                     check->first_seq, first);
     }
-    text_append(text, ANSWER_MAX, ": ");
+    if (all == 0)
+        text_append(text, ANSWER_MAX,
+                    "no message was accepted that fits: there is nothing to answer for (is the "
+                    "filter right?)");
+    else
+        text_append(text, ANSWER_MAX, EACH "yes; of %" PRIu64 " accepted, ", all);
 }
 
 static void answer_compose(const struct audit_check *check, char text[static ANSWER_MAX])
@@ -93,29 +103,28 @@ static void answer_compose(const struct audit_check *check, char text[static ANS
     text[0] = '\0';
     switch (audit_answer(check)) {
     case QUESTION_UNSOUND:
-        text_append(text, ANSWER_MAX, "not certain, because the files are not sound: ");
+        text_append(text, ANSWER_MAX, EACH "not certain, because the files are not sound; ");
         break;
     case QUESTION_NOT_FOUND:
-        text_append(text, ANSWER_MAX,
-                    "no: there is no such message in the files%s; they begin with seq %" PRIu64,
-                    question->is_spool_known ? ", nor in the spool" : "", check->first_seq);
+        text_append(
+            text, ANSWER_MAX,
+            "there is no such message in the files%s; the files begin with seq %" PRIu64,
+            question->is_spool_known ? ", nor in the spool" : "", check->first_seq);
         return;
     case QUESTION_SPOOLED:
         clock_format(question->first_spooled_ms, first);
         text_append(text, ANSWER_MAX,
-                    "not yet: of %" PRIu64 " accepted, %" PRIu64
-                    " %s still spooled (the oldest since %s), ",
+                    EACH "not yet; of %" PRIu64 " accepted, %" PRIu64
+                         " %s still spooled (the oldest since %s), ",
                     all, question->spooled, question->spooled == 1 ? "is" : "are", first);
         break;
     case QUESTION_ALL:
     default:
-        answer_append_yes(check, text);
+        answer_append_yes(check, all, text);
         if (all == 0) {
-            text_append(text, ANSWER_MAX, "none was accepted");
             answer_append_reach(check, text);
             return;
         }
-        text_append(text, ANSWER_MAX, "of %" PRIu64 " accepted, ", all);
     }
     answer_append_ended(question, text);
     answer_append_reach(check, text);

@@ -14,6 +14,7 @@
 #include "cli/audit/files.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "daemon/config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +180,8 @@ int cli_audit(const struct cli *cli, int argc, char **argv)
     if (code != CLI_CONTINUE)
         return code;
     code = audit_configure(&check, &request, cli, &config);
+    if (config && !config->is_partial)
+        check.seals.every_ms = config->audit.seal_ms;
     if (code == EX_OK && request.seals)
         code = audit_read_far(&check, request.seals);
     if (code == EX_OK)

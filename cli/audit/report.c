@@ -20,6 +20,9 @@
     ((size_t)24 * 1024 *                                                                       \
      1024) /* with the longest records; pages that are not used cost nothing */
 
+/* A record waits a while for its line. */
+#define SEAL_SLACK_MS 60000
+
 static void print_place(const struct seals_seal *seal)
 {
     printf("seal %" PRIu64 " (", seal->number);
@@ -59,13 +62,33 @@ static void print_far(const struct audit_check *check)
     puts("");
 }
 
+/* A daemon that was stopped seals what it wrote, so the first line decides. */
+static void print_no_seals(const struct audit_check *check)
+{
+    char span[CLOCK_SPAN_MAX];
+
+    if (check->lines == 0)
+        return;
+    clock_format_span((int64_t)check->seals.every_ms, span);
+    if (check->seals.every_ms == 0)
+        puts("seals     none: what was changed later would not show (audit.seal)");
+    else if (cli_now().wall_ms - check->first_ms <=
+             (int64_t)check->seals.every_ms + SEAL_SLACK_MS)
+        printf("seals     none yet: the first one of the file is not due (audit.seal is %s); "
+               "until then no seal proves its lines\n",
+               span);
+    else
+        printf("seals     none, though the first line is older than audit.seal (%s): that was "
+               "set later, or seals were removed\n",
+               span);
+}
+
 static void print_seals(const struct audit_check *check)
 {
     const struct seals *seals = &check->seals;
 
     if (seals->count == 0) {
-        if (check->lines > 0)
-            puts("seals     none: what was changed later would not show (audit.seal)");
+        print_no_seals(check);
         return;
     }
     printf("seals     %" PRIu64 ", of which %" PRIu64 " hold%s\n", seals->count, seals->held,
@@ -84,8 +107,10 @@ static void print_seals(const struct audit_check *check)
         printf("          %" PRIu64 " line%s before or between them without a seal\n",
                seals->unsealed, cli_plural(seals->unsealed));
     if (seals->chain.lines > 0)
-        printf("          %" PRIu64 " line%s after the last one\n", seals->chain.lines,
-               cli_plural(seals->chain.lines));
+        printf("          %" PRIu64
+               " line%s after the last one: no seal proves %s until the next one comes\n",
+               seals->chain.lines, cli_plural(seals->chain.lines),
+               cli_counted(seals->chain.lines, "it", "them"));
     print_far(check);
 }
 

@@ -68,6 +68,7 @@ struct far_seals {
 };
 
 struct seals {
+    uint64_t every_ms;       /* audit.seal of the configuration; 0: none, or not known */
     struct seal_chain chain; /* behind the seal that was read last */
     bool is_chained;         /* there is one, and nothing since was unreadable */
     bool is_doubtful;        /* its own line was changed */

@@ -31,7 +31,7 @@ static char *load_status(const struct bundle *bundle)
     int code;
 
     cli_silence_errors(true);
-    code = control_get_status(bundle->socket, &root);
+    code = control_get_status(bundle->socket, &root, NULL);
     cli_silence_errors(false);
     if (code == EX_OK)
         text = json_dumps(root, JSON_INDENT(1) | JSON_ENSURE_ASCII);

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
 #include "cli/doctor/record.h"
+#include "cli/verbs/status_member.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -105,31 +106,63 @@ static void judge_intake(struct doctor_work *work, const json_t *root)
 }
 
 /* One that is full by its messages may be so by its bytes too: the first is reported. */
+static bool is_full_by_messages(const json_t *lane)
+{
+    return number_of(lane, NULL, "messages") >= number_of(lane, NULL, "max_messages");
+}
+
+static const char *full_amount(const json_t *lane, char text[static DOCTOR_TARGET_MAX])
+{
+    uint64_t most = number_of(lane, NULL, "max_messages");
+    char bytes[CLI_SIZE_MAX], most_bytes[CLI_SIZE_MAX];
+
+    if (is_full_by_messages(lane))
+        text_format(text, DOCTOR_TARGET_MAX, "%" PRIu64 " of %" PRIu64 " message%s",
+                    number_of(lane, NULL, "messages"), most, cli_plural(most));
+    else
+        text_format(text, DOCTOR_TARGET_MAX, "%s of %s",
+                    cli_size(number_of(lane, NULL, "bytes"), bytes),
+                    cli_size(number_of(lane, NULL, "max_bytes"), most_bytes));
+    return text;
+}
+
+/* @before: what comes first; "": nothing. */
+static const char *
+full_remedy(const json_t *lane, const char *before, char text[static DOCTOR_REMEDY_MAX])
+{
+    text_format(text, DOCTOR_REMEDY_MAX, "%s%s, or raise %s%s and send HUP", before,
+                is_true(lane, NULL, "held") ? "release it (mqtt-spool release)"
+                                            : "bring the link back",
+                strcmp(text_of(lane, NULL, "name"), "default") == 0 ? "retention." : "its ",
+                is_full_by_messages(lane) ? "max_messages" : "max_bytes");
+    return text;
+}
+
+/* The ledger has those of all times. */
+static void judge_evicting_lane(struct doctor_work *work, const json_t *lane)
+{
+    uint64_t evicted = number_of(lane, "ledger", "evicted");
+    char amount[DOCTOR_TARGET_MAX], remedy[DOCTOR_REMEDY_MAX], count[DOCTOR_TARGET_MAX] = "";
+
+    if (evicted > 0)
+        text_format(count, sizeof(count), ", %" PRIu64 " %s evicted so far", evicted,
+                    cli_counted(evicted, "was", "were"));
+    doctor_add(work, DOCTOR_WARNING,
+               full_remedy(lane, evicted > 0 ? "mqtt-spool failures names them; " : "", remedy),
+               "lane %s is full (%s): each new message evicts the oldest one%s",
+               text_of(lane, NULL, "name"), full_amount(lane, amount), count);
+}
+
 static void judge_full_lane(struct doctor_work *work, const json_t *lane)
 {
     const char *name = text_of(lane, NULL, "name");
     bool blocks = strcmp(text_of(lane, NULL, "when_full"), "block") == 0;
-    uint64_t messages = number_of(lane, NULL, "messages");
-    uint64_t most = number_of(lane, NULL, "max_messages");
-    char bytes[CLI_SIZE_MAX], most_bytes[CLI_SIZE_MAX];
     char amount[DOCTOR_TARGET_MAX], remedy[DOCTOR_REMEDY_MAX];
 
-    if (messages >= most)
-        text_format(amount, sizeof(amount), "%" PRIu64 " of %" PRIu64 " message%s", messages,
-                    most, cli_plural(most));
-    else
-        text_format(amount, sizeof(amount), "%s of %s",
-                    cli_size(number_of(lane, NULL, "bytes"), bytes),
-                    cli_size(number_of(lane, NULL, "max_bytes"), most_bytes));
-    text_format(remedy, sizeof(remedy), "%s, or raise %s%s and send HUP",
-                is_true(lane, NULL, "held") ? "release it (mqtt-spool release)"
-                                            : "bring the link back",
-                strcmp(name, "default") == 0 ? "retention." : "its ",
-                messages >= most ? "max_messages" : "max_bytes");
-    doctor_add(work, blocks ? DOCTOR_WARNING : DOCTOR_FAILED, remedy,
+    doctor_add(work, blocks ? DOCTOR_WARNING : DOCTOR_FAILED, full_remedy(lane, "", remedy),
                "lane %s is full and %s: %s, when_full = \"%s\"", name,
-               blocks ? "holds its producers back" : "refuses new messages", amount,
-               text_of(lane, NULL, "when_full"));
+               blocks ? "holds its producers back" : "refuses new messages",
+               full_amount(lane, amount), text_of(lane, NULL, "when_full"));
 }
 
 static void judge_lanes(struct doctor_work *work, const json_t *root)
@@ -143,6 +176,8 @@ static void judge_lanes(struct doctor_work *work, const json_t *root)
 
         if (is_true(lane, NULL, "full"))
             judge_full_lane(work, lane);
+        else if (status_lane_evicts(lane))
+            judge_evicting_lane(work, lane);
         if (!is_true(lane, NULL, "held") || is_true(root, "link", "all_held"))
             continue;
         text_format(remedy, sizeof(remedy), "mqtt-spool release --lane %s", name);

@@ -10,7 +10,9 @@
 #include "cli/doctor/steps.h"
 #include "cli/doctor/user.h"
 #include "cli/verbs/control.h"
+#include "cli/verbs/publish-private.h"
 #include "daemon/config/config.h"
+#include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
 #include <errno.h>
@@ -79,11 +81,41 @@ static void judge(struct doctor_work *work, json_t *status)
     work->status = status;
 }
 
+/* @connack: of the CONNECT; -1: none came. */
+static void report_no_status(struct doctor_work *work, int connack)
+{
+    const char *socket = work->config->listen.socket;
+
+    if (connack == MQTT_NOT_AUTHORIZED) {
+        doctor_add(
+            work, DOCTOR_WARNING,
+            "run this as a user of access, or give this one an entry and send HUP: "
+            "{ user = \"NAME\"; admin = true; }; its status file is used instead",
+            "it runs and answers a CONNECT at %s with code 0x%02X: access has no entry for "
+            "this user (uid %u)",
+            socket, (unsigned)connack, (unsigned)geteuid());
+        judge(work, read_file());
+    } else if (connack > 0) {
+        doctor_add(work, DOCTOR_FAILED, "look at journalctl -u mqtt-spoold (client_refused)",
+                   "it refuses a CONNECT at %s with code 0x%02X: %s", socket, (unsigned)connack,
+                   publish_connack_text(connack));
+        judge(work, read_file());
+    } else if (connack == 0) {
+        doctor_add(work, DOCTOR_FAILED, "try again; look at journalctl -u mqtt-spoold",
+                   "it accepts a CONNECT at %s, but does not answer with its status", socket);
+    } else {
+        doctor_add(work, DOCTOR_FAILED,
+                   "look at journalctl -u mqtt-spoold; if a limit on clients is reached, see "
+                   "listen.max_clients",
+                   "it does not answer a CONNECT at %s", socket);
+    }
+}
+
 static void report_answer(struct doctor_work *work)
 {
     const char *socket = work->config->listen.socket;
     json_t *root = NULL;
-    int code;
+    int code, connack;
 
     if (faccessat(AT_FDCWD, socket, W_OK, AT_EACCESS) < 0 && errno == EACCES) {
         doctor_add(work, DOCTOR_SKIPPED,
@@ -93,13 +125,10 @@ static void report_answer(struct doctor_work *work)
         return;
     }
     cli_silence_errors(true);
-    code = control_get_status(socket, &root);
+    code = control_get_status(socket, &root, &connack);
     cli_silence_errors(false);
     if (code != EX_OK) {
-        doctor_add(work, DOCTOR_FAILED,
-                   "look at journalctl -u mqtt-spoold; if a limit on clients is reached, see "
-                   "listen.max_clients",
-                   "it does not answer a CONNECT at %s", socket);
+        report_no_status(work, connack);
         return;
     }
     doctor_add(work, DOCTOR_OK, "", "version %s answers a CONNECT at %s",

@@ -111,6 +111,8 @@ static int print_counts(const struct change_request *request, bool is_ok)
         printf("; %" PRIu64 " in flight stay%s", done->in_flight,
                done->in_flight == 1 ? "s" : "");
     putchar('\n');
+    if (done->matched == 0)
+        selection_print_ended(&request->selection, request->change->ended);
     return EX_OK;
 }
 

@@ -17,6 +17,7 @@ struct change {
     const char *help;
     const char *counted; /* the member of the answer: "dropped" */
     bool asks;           /* on a terminal, and needs --yes without one */
+    const char *ended;   /* why it is not for a message that has ended; begins with "one" */
 };
 
 /* Parses the arguments, asks if it has to, and prints what the daemon did. */

@@ -46,6 +46,7 @@ struct control {
     struct mosquitto *client;
     void (*before)(int); /* what SIGPIPE did */
     json_t **ret_status; /* only the status is read; NULL: requests are sent */
+    int connack;         /* its reason code; -1: none came */
     bool is_ready;       /* the subscription was granted */
     int code;            /* of the first failure, reported; EX_OK: none */
     uint64_t number;     /* of the open request */
@@ -81,6 +82,7 @@ static void on_connect(struct mosquitto *client,
     const char *topic = control->ret_status ? STATUS_TOPIC : CONTROL_RESPONSE;
 
     (void)flags, (void)properties;
+    control->connack = code;
     if (code != 0) {
         control_fail(control, publish_exit_code(code));
         cli_error("the daemon refused the connection: %s (0x%02X)", publish_connack_text(code),
@@ -231,7 +233,7 @@ static bool control_waits(struct control *control, bool is_done)
         cli_error("the daemon refused that: %s (0x%02X)", publish_reason_text(control->reason),
                   (unsigned)control->reason);
     else
-        cli_error("the daemon does not answer: it is busy; try again");
+        cli_error("the daemon does not answer: " PUBLISH_NO_ANSWER);
     return false;
 }
 
@@ -265,6 +267,7 @@ static struct control *control_new(void)
         cli_error("out of memory");
         return NULL;
     }
+    control->connack = -1;
     control->before = signal(SIGPIPE, SIG_IGN); /* a lost connection is an answer */
     (void)mosquitto_lib_init();
     return control;
@@ -285,21 +288,25 @@ int control_open(const char *socket, struct control **ret)
     return code;
 }
 
-int control_get_status(const char *socket, json_t **ret)
+int control_get_status(const char *socket, json_t **ret, int *ret_connack)
 {
     struct control *control = control_new();
     json_t *root = NULL;
     int code;
 
+    if (ret_connack)
+        *ret_connack = -1;
     if (!control)
         return EX_UNAVAILABLE;
     control->ret_status = &root;
     code = control_subscribe(control, socket);
     control->give_up_ms = publish_now_ms() + BRIEF_MS;
-    while (control_waits(control, control->has_answer))
+    while (code == EX_OK && control_waits(control, control->has_answer))
         control_poll(control);
     if (control->code != EX_OK)
         code = control->code;
+    if (ret_connack)
+        *ret_connack = control->connack;
     control_close(control);
     if (code == EX_OK)
         *ret = root;

@@ -49,12 +49,13 @@ MUST_CHECK int control_request(struct control *control,
 
 /*
  * control_get_status() - the status of now, which each client may subscribe to
- * @ret: set on success to an object; free with json_decref()
+ * @ret:         set on success to an object; free with json_decref()
+ * @ret_connack: NULL, or set in any case: the reason code of the CONNACK; -1: none came
  *
  * The daemon has two seconds to accept the connection, and two to answer.
  *
  * Return: EX_OK; EX_UNAVAILABLE, EX_NOPERM or EX_TEMPFAIL, reported.
  */
-MUST_CHECK int control_get_status(const char *socket, json_t **ret);
+MUST_CHECK int control_get_status(const char *socket, json_t **ret, int *ret_connack);
 
 #endif

@@ -23,8 +23,11 @@ static const char help_text[] =
 
 int cli_drop(const struct cli *cli, int argc, char **argv)
 {
-    static const struct change drop = {
-        .verb = "drop", .help = help_text, .counted = "dropped", .asks = true};
+    static const struct change drop = {.verb = "drop",
+                                       .help = help_text,
+                                       .counted = "dropped",
+                                       .ended = "one that has ended already cannot be dropped",
+                                       .asks = true};
 
     return change_run(&drop, cli, argc, argv);
 }

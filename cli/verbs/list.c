@@ -109,8 +109,11 @@ list_run(const struct cli *cli, struct list *list, struct reach *reach, struct s
     }
     if (code == EX_OK && list->count == 0 && reach->spool)
         code = selection_check_lane(of, reach->spool);
-    if (code == EX_OK && list->count == 0 && !list->is_json)
+    if (code == EX_OK && list->count == 0 && !list->is_json) {
         puts(none_text(list, of));
+        selection_print_ended(
+            of, "one that has ended is listed only if it was rejected, by --rejected");
+    }
     return code;
 }
 

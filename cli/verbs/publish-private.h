@@ -93,6 +93,12 @@ MUST_CHECK int publish_check_topic(const char *topic);
 /* From here on a v5 reason code is a refusal. */
 #define PUBLISH_FIRST_REFUSAL 0x80
 
+/* No CONNACK came. A connection that systemd or the kernel took for the daemon is no sign that
+ * it runs. */
+#define PUBLISH_NO_ANSWER                                                                      \
+    "it cannot start, is stopped or is busy; systemctl status mqtt-spoold shows which; then "  \
+    "try again"
+
 /* publish_reason.c: of a v5 reason code. */
 int publish_exit_code(int reason);
 const char *publish_reason_text(int reason);

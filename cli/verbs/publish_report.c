@@ -133,7 +133,7 @@ static void report_lost(struct publisher *publisher)
                   "mqtt-spool status, and try again",
                   publisher->in_flight > 1 ? "s" : "");
     else if (publisher->timed_out)
-        cli_error("the daemon does not answer: it is busy; try again");
+        cli_error("the daemon does not answer: " PUBLISH_NO_ANSWER);
     else if (publisher->options->version == 4)
         cli_error("the connection ended: it may be a restart or a refusal; MQTT 3.1.1 has no "
                   "reason codes, -V 5 shows the reason; try again");
@@ -159,6 +159,12 @@ void publish_report_end(struct publisher *publisher)
         report_lost(publisher);
     if (publisher->is_end_reported && publisher->sent == 0)
         return; /* the connection was refused */
+    if (publisher->sent == 0 && !publisher->ended) {
+        cli_error("%s", publish_reads_lines(publisher->options)
+                            ? "no message was accepted: the input was not read"
+                            : "the message was not accepted");
+        return;
+    }
     cli_error("%" PRIu64 " of %" PRIu64 " message%s accepted%s", publisher->accepted,
               publisher->sent, cli_counted(publisher->sent, " was", "s were"),
               publisher->ended ? "" : "; the rest of the input was not read");

@@ -23,8 +23,10 @@ static const char help_text[] =
 
 int cli_requeue(const struct cli *cli, int argc, char **argv)
 {
-    static const struct change requeue = {
-        .verb = "requeue", .help = help_text, .counted = "requeued"};
+    static const struct change requeue = {.verb = "requeue",
+                                          .help = help_text,
+                                          .counted = "requeued",
+                                          .ended = SELECTION_NO_PAYLOAD};
 
     return change_run(&requeue, cli, argc, argv);
 }

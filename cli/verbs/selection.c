@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -187,6 +188,15 @@ void selection_done(struct selection *selection)
 {
     free(selection->ids);
     *selection = (struct selection){0};
+}
+
+void selection_print_ended(const struct selection *selection, const char *what)
+{
+    if (selection->id_count == 1)
+        printf("%s; mqtt-spool audit --id %" PRIu64 " shows its life\n", what,
+               selection->ids[0]);
+    else if (selection->id_count > 1)
+        printf("%s; mqtt-spool audit --id N shows its life\n", what);
 }
 
 struct spool_selection selection_for_spool(const struct selection *selection)

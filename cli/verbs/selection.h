@@ -33,6 +33,11 @@ struct selection {
     uint64_t older_than_ms;
 };
 
+/* Of a message that is neither spooled nor kept aside. */
+#define SELECTION_NO_PAYLOAD                                                                   \
+    "one that has ended without being rejected has no payload any more and cannot be sent "    \
+    "again"
+
 /* For --id, see SELECTION_OPTIONS. @userdata: a struct selection. */
 int selection_take_id(void *userdata, const char *verb, const char *text);
 
@@ -70,6 +75,10 @@ bool selection_is_narrowed(const struct selection *selection);
 /* Nothing was found in the files: is there such a lane at all, if one was given?
  * Return: EX_OK; EX_DATAERR, reported; or why it cannot be read. */
 MUST_CHECK int selection_check_lane(const struct selection *selection, struct spool *spool);
+
+/* It has ids and nothing was found: where to look for one that has ended.
+ * @what: why such a one was not found */
+void selection_print_ended(const struct selection *selection, const char *what);
 
 /* Borrows from @selection. */
 struct spool_selection selection_for_spool(const struct selection *selection);

@@ -16,6 +16,7 @@
 #include "cli/verbs/message_json.h"
 #include "cli/verbs/message_page.h"
 #include "cli/verbs/reach.h"
+#include "cli/verbs/selection.h"
 #include "store/spool.h"
 
 static const char help_text[] =
@@ -64,6 +65,12 @@ static int take_file_message(void *userdata, const char *text)
     return code;
 }
 
+static void report_ended(const struct show *show)
+{
+    cli_error(SELECTION_NO_PAYLOAD "; mqtt-spool audit --id %" PRIu64 " shows its life",
+              show->id);
+}
+
 static int show_from_files(struct show *show, struct spool *spool)
 {
     static const enum spool_place places[] = {SPOOL_PLACE_SPOOLED, SPOOL_PLACE_KEPT};
@@ -76,9 +83,8 @@ static int show_from_files(struct show *show, struct spool *spool)
                                  take_file_message, show);
     if (code != EX_OK || show->is_found)
         return code;
-    cli_error("there is no message %" PRIu64
-              " in the spool; if it was accepted, the audit file says how it ended",
-              show->id);
+    cli_error("there is no message %" PRIu64 " in the spool", show->id);
+    report_ended(show);
     return EX_DATAERR;
 }
 
@@ -120,6 +126,7 @@ static int show_from_daemon(struct show *show, struct control *control)
 {
     char memory[256];
     struct json json;
+    int code;
 
     json_init(&json, memory, sizeof(memory));
     json_open_object(&json, NULL);
@@ -128,7 +135,10 @@ static int show_from_daemon(struct show *show, struct control *control)
     if (show->wants_payload)
         json_bool(&json, "payload", true);
     json_close_object(&json);
-    return control_request(control, view_of(memory, json_used(&json)), take_answer, show);
+    code = control_request(control, view_of(memory, json_used(&json)), take_answer, show);
+    if (code == EX_DATAERR)
+        report_ended(show);
+    return code;
 }
 
 int cli_show(const struct cli *cli, int argc, char **argv)

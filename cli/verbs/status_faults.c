@@ -105,6 +105,18 @@ static void add_full_lane(struct faults *faults, const json_t *lane)
                                                           : "bring the link back");
 }
 
+static void add_evicting_lane(struct faults *faults, const json_t *lane)
+{
+    char name[CELL_MAX];
+
+    add_fault(faults, "intake", true,
+              "lane \"%s\" EVICTS its oldest messages, it is full; %" PRId64
+              " so far (mqtt-spool failures) -> %s, or raise its limit",
+              status_text(lane, NULL, "name", name), status_integer(lane, "ledger", "evicted"),
+              json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
+                                                          : "bring the link back");
+}
+
 static void add_intake(struct faults *faults)
 {
     const json_t *lanes = json_object_get(faults->root, "lanes");
@@ -119,6 +131,8 @@ static void add_intake(struct faults *faults)
     json_array_foreach(lanes, i, lane) {
         if (json_is_true(json_object_get(lane, "full")))
             add_full_lane(faults, lane);
+        else if (status_lane_evicts(lane))
+            add_evicting_lane(faults, lane);
     }
 }
 

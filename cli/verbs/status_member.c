@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 
 #include <stdint.h>
+#include <string.h>
 
 const json_t *status_member(const json_t *root, const char *part, const char *name)
 {
@@ -36,4 +37,17 @@ const char *status_size(const json_t *root,
     int64_t size = status_integer(root, part, name);
 
     return cli_size(size > 0 ? (uint64_t)size : 0, text);
+}
+
+bool status_lane_evicts(const json_t *lane)
+{
+    const char *policy = json_string_value(json_object_get(lane, "when_full"));
+    int64_t messages = status_integer(lane, NULL, "messages");
+    int64_t bytes = status_integer(lane, NULL, "bytes");
+
+    if (!policy || strcmp(policy, "evict-oldest") != 0 || messages <= 0 ||
+        !json_is_boolean(json_object_get(lane, "full")))
+        return false;
+    return messages >= status_integer(lane, NULL, "max_messages") ||
+           bytes / messages > status_integer(lane, NULL, "max_bytes") - bytes;
 }

@@ -9,6 +9,7 @@
 #define MQTT_SPOOLD_CLI_VERBS_STATUS_MEMBER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define STATUS_CELL_MAX 256
@@ -26,5 +27,9 @@ const char *status_size(const json_t *root,
                         const char *part,
                         const char *name,
                         char text[static STATUS_CELL_MAX]);
+
+/* Of a member of "lanes": a daemon runs, and the lane has no room for one more message of the
+ * size that it holds, so that each new one evicts the oldest. */
+bool status_lane_evicts(const json_t *lane);
 
 #endif

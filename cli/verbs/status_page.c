@@ -271,6 +271,38 @@ amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_
     return text;
 }
 
+static bool is_full_by_messages(const json_t *lane)
+{
+    return status_integer(lane, NULL, "messages") >= status_integer(lane, NULL, "max_messages");
+}
+
+/* "bring the link back, or raise its max_messages and send HUP" */
+static void print_full_remedy(const json_t *lane)
+{
+    char name[CELL_MAX];
+
+    printf("%s, or raise %s%s and send HUP\n",
+           json_is_true(json_object_get(lane, "held")) ? "release it (mqtt-spool release)"
+                                                       : "bring the link back",
+           strcmp(cell(lane, NULL, "name", name), "default") == 0 ? "retention." : "its ",
+           is_full_by_messages(lane) ? "max_messages" : "max_bytes");
+}
+
+/* Below the amount of a lane. The ledger has the messages of all times. */
+static void print_evicting(const json_t *lane)
+{
+    json_int_t evicted = status_integer(lane, "ledger", "evicted");
+
+    if (!status_lane_evicts(lane))
+        return;
+    fputs("          FULL: each new message EVICTS the oldest one", stdout);
+    if (evicted > 0)
+        printf(", %" JSON_INTEGER_FORMAT " %s evicted so far", evicted,
+               cli_counted((uint64_t)evicted, "was", "were"));
+    printf("\n          -> %s", evicted > 0 ? "mqtt-spool failures names them; " : "");
+    print_full_remedy(lane);
+}
+
 static void print_spool(const struct status_page *page)
 {
     const json_t *root = page->root;
@@ -283,6 +315,7 @@ static void print_spool(const struct status_page *page)
     printf("spool     %s, oldest %s\n",
            amount_cell(json_object_get(root, "spool"), only, amount),
            span_cell(root, "spool", "oldest_age_ms", 1, oldest));
+    print_evicting(only);
     if (only && json_is_true(json_object_get(only, "held")))
         puts("          HELD by an operator");
     printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
@@ -363,6 +396,7 @@ static void print_lanes(const json_t *root)
                amount_cell(lane, lane, amount),
                span_cell(lane, NULL, "oldest_age_ms", 1, oldest),
                json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "");
+        print_evicting(lane);
         head = "";
     }
 }
@@ -371,25 +405,18 @@ static void print_lanes(const json_t *root)
 static void print_full_lane(const char *head, const json_t *lane)
 {
     char name[CELL_MAX], amount[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
-    bool by_messages =
-        status_integer(lane, NULL, "messages") >= status_integer(lane, NULL, "max_messages");
     bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
 
     printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
            blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
     cell(lane, NULL, "max_messages", most);
-    if (by_messages)
+    if (is_full_by_messages(lane))
         printf("%s of %s message%s", cell(lane, NULL, "messages", amount), most, plural(most));
     else
         printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", amount),
                size_cell(lane, NULL, "max_bytes", most));
-    printf(", when_full = \"%s\"\n"
-           "          %s, or raise %s%s and send HUP\n",
-           policy,
-           json_is_true(json_object_get(lane, "held")) ? "release it (mqtt-spool release)"
-                                                       : "bring the link back",
-           strcmp(name, "default") == 0 ? "retention." : "its ",
-           by_messages ? "max_messages" : "max_bytes");
+    printf(", when_full = \"%s\"\n          ", policy);
+    print_full_remedy(lane);
 }
 
 static void print_disk_remedy(const char *detail)

@@ -223,7 +223,7 @@ static bool load_from_daemon(struct status_source *status)
     if (!status->socket || access(status->socket, W_OK) < 0)
         return false;
     cli_silence_errors(true);
-    int code = control_get_status(status->socket, &root);
+    int code = control_get_status(status->socket, &root, NULL);
     cli_silence_errors(false);
     if (code == EX_OK) {
         uncount_self(root);

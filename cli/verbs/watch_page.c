@@ -439,8 +439,8 @@ static void put_page(struct frame *frame)
 
     put_head(frame);
     put_link(frame);
-    status_faults_each(page->root, put_fault, frame);
     put_last_error(frame);
+    status_faults_each(page->root, put_fault, frame);
     put_backlog(frame);
     put_ledger(frame);
     put_lanes(frame);

@@ -212,6 +212,19 @@ def a_link_that_is_down_is_reported_with_the_reason_of_the_daemon():
 
 
 @case
+def a_user_that_access_has_no_entry_for_is_told_so_and_the_daemon_is_judged_by_its_file():
+    gateway = Gateway(access=[{"user": "nobody", "admin": True}]).start()
+    wait_for(lambda: os.path.exists(os.path.join(gateway.run_folder, "status.json")), 30, "the status file")
+    seen = doctor_until(lambda seen: any("0x87" in entry["seen"] for entry in seen.steps),
+                        lambda: doctor(gateway), "the code of the daemon")
+    check("failed" not in seen.results("daemon"), "the step of the daemon", seen.steps)
+    seen.finds("warning", "daemon", "it runs and answers a CONNECT at", "0x87",
+               "access has no entry for this user (uid %d)" % os.geteuid(), "admin = true")
+    seen.finds("warning", "daemon", "its link is")
+    gateway.stop()
+
+
+@case
 def a_lane_that_is_full_and_refuses_is_a_failure():
     gateway = Gateway(retention={"when_full": "refuse", "max_messages": 1}).start()
     with gateway.client(5) as client:

@@ -737,11 +737,15 @@ static void a_question_is_answered_from_files_and_database(void **state)
     export_history(f, path, 5); /* two more have ended, and are only in the database */
     close_spool(f);
     assert_int_equal(ask(f, "--topic", "#"), EX_TEMPFAIL);
-    assert_contains(tool.out, "answer    not yet: of 10 accepted, 3 are still spooled (the "
-                              "oldest since ");
-    assert_contains(tool.out, "), 4 delivered, 3 explained (2 evicted, 1 rejected)\n");
+    assert_contains(tool.out, "answer    each is delivered or explained: not yet; of 10 "
+                              "accepted, 3 are still spooled (the oldest since ");
+    assert_contains(tool.out, "), 4 were delivered, 3 were NOT delivered and have their "
+                              "records (2 evicted, 1 rejected)\n");
     assert_int_equal(ask(f, "--client", "another"), EX_OK);
-    assert_contains(tool.out, "answer    yes: none was accepted\n");
+    assert_contains(
+        tool.out,
+        "answer    no message was accepted that fits: there is nothing to answer for (is the "
+        "filter right?)\n");
     assert_int_equal(ask(f, "--until", "1999-01-01T00:00:00Z"), EX_OK);
     assert_int_equal(ask(f, "--since", "2020-01-01T00:00:00+01:00"), EX_TEMPFAIL);
 }
@@ -757,10 +761,16 @@ static void files_that_begin_later_answer_as_far_as_they_go(void **state)
     keep_lines_from(3, whole);
     close_spool(f);
     assert_int_equal(ask(f, "--client", "another"), EX_OK);
-    assert_contains(tool.out, "answer    yes, as far as the files go back (seq 4, ");
-    assert_contains(tool.out, "): none was accepted\n");
+    assert_contains(tool.out, "answer    as far as the files go back (seq 4, ");
+    assert_contains(
+        tool.out,
+        "), no message was accepted that fits: there is nothing to answer for (is the "
+        "filter right?)\n");
     assert_int_equal(ask(f, "--since", "2100-01-01T00:00:00Z"), EX_OK);
-    assert_contains(tool.out, "answer    yes: none was accepted\n");
+    assert_contains(
+        tool.out,
+        "answer    no message was accepted that fits: there is nothing to answer for (is the "
+        "filter right?)\n");
     assert_int_equal(truncate(path, 0), 0);
     for (int i = 1; i <= 2; i++) { /* FILE.1 is empty */
         (void)snprintf(rotated, sizeof(rotated), "%s.%d", path, i);
@@ -768,7 +778,10 @@ static void files_that_begin_later_answer_as_far_as_they_go(void **state)
     }
     assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
     assert_int_equal(ask(f, "--client", "another"), EX_OK);
-    assert_contains(tool.out, "answer    yes: none was accepted\n");
+    assert_contains(
+        tool.out,
+        "answer    no message was accepted that fits: there is nothing to answer for (is the "
+        "filter right?)\n");
 }
 
 static void a_message_is_found_wherever_it_is(void **state)
@@ -781,16 +794,18 @@ static void a_message_is_found_wherever_it_is(void **state)
     assert_contains(tool.out, "message   1\n          accepted  ");
     assert_contains(tool.out, " delivered, after ");
     assert_contains(tool.out, "seq 1, ");
-    assert_contains(tool.out, "answer    yes: of 1 accepted, 1 delivered\n");
+    assert_contains(tool.out, "answer    each is delivered or explained: yes; of 1 accepted, "
+                              "1 was delivered\n");
     assert_int_equal(ask(f, "--id", "5"), EX_OK); /* rejected */
     assert_contains(tool.out, " rejected: reason_code 0x87, after ");
     assert_int_equal(ask(f, "--id", "6"), EX_OK); /* evicted */
     assert_contains(tool.out, "in the database, not yet in the file\n");
     assert_int_equal(ask(f, "--id", "9"), EX_TEMPFAIL);
-    assert_contains(tool.out, "answer    not yet: of 1 accepted, 1 is still spooled");
+    assert_contains(tool.out, "answer    each is delivered or explained: not yet; of 1 "
+                              "accepted, 1 is still spooled");
     assert_int_equal(ask(f, "--id", "99"), EX_DATAERR);
-    assert_contains(tool.out, "answer    no: there is no such message in the files, nor in the "
-                              "spool; they begin with seq 1\n");
+    assert_contains(tool.out, "answer    there is no such message in the files, nor in the "
+                              "spool; the files begin with seq 1\n");
     assert_int_equal(ask(f, "--ref", "nothing"), EX_DATAERR);
 }
 
@@ -805,7 +820,8 @@ static void a_message_is_found_that_goes_to_the_file_meanwhile(void **state)
     assert_contains(tool.out, "message   6\n");
     assert_contains(tool.out, "audit.jsonl:6\n");
     assert_contains(tool.out,
-                    "answer    yes: of 1 accepted, 0 delivered, 1 explained (1 evicted)\n");
+                    "answer    each is delivered or explained: yes; of 1 accepted, 0 were "
+                    "delivered, 1 was NOT delivered and has its record (1 evicted)\n");
 }
 
 static void wrong_questions_are_usage(void **state)
@@ -829,10 +845,12 @@ static void the_answer_is_in_the_json(void **state)
     export_history(f, path, 5);
     close_spool(f);
     assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--json", "--id", "5", path), EX_OK);
-    assert_contains(tool.out,
-                    "\"answer\":{\"verdict\":\"all\",\"text\":\"yes: of 1 accepted, 0 "
-                    "delivered, 1 explained (1 rejected); whether others are still "
-                    "spooled is not known");
+    assert_contains(
+        tool.out,
+        "\"answer\":{\"verdict\":\"all\",\"text\":\"each is delivered or explained: yes; "
+        "of 1 accepted, 0 were delivered, 1 was NOT delivered and has its record (1 "
+        "rejected); whether others are still "
+        "spooled is not known");
     assert_contains(tool.out,
                     "\"spooled\":null,\"kept_aside\":null,\"messages\":[{\"file\":\"");
     assert_contains(tool.out, "\"line\":5,\"record\":{\"seq\":5,");

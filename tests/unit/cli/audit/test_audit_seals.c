@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/clock.h"
 #include "base/view.h"
 #include "cli/cli.h"
 #include "daemon/seal/seal.h"
@@ -29,12 +30,14 @@ static struct seal_chain chain;
 static char lines[LINES_MAX][LINE_SIZE];
 static unsigned line_count;
 static uint64_t last_seq;
+static char record_time[CLOCK_TEXT_MAX];
 
 static int setup_case(void **state)
 {
     memset(&tool, 0, sizeof(tool));
     line_count = 0;
     last_seq = 0;
+    (void)strcpy(record_time, "2026-11-01T12:00:00.000Z");
     seal_begin(&chain);
     return setup_closed(state);
 }
@@ -62,12 +65,12 @@ static void add_records(unsigned count)
 
         last_seq++;
         (void)snprintf(line, LINE_SIZE,
-                       "{\"seq\":%" PRIu64 ",\"time\":\"2026-11-01T12:00:00.000Z\","
+                       "{\"seq\":%" PRIu64 ",\"time\":\"%s\","
                        "\"outcome\":\"delivered\",\"id\":%" PRIu64 ",\"lane\":\"default\","
                        "\"client\":\"c\",\"uid\":1000,\"topic\":\"t\",\"qos\":1,\"bytes\":4,"
                        "\"accepted\":\"2026-11-01T11:59:59.000Z\",\"age_ms\":1000,"
                        "\"attempts\":1}\n",
-                       last_seq, last_seq);
+                       last_seq, record_time, last_seq);
         seal_add(&chain, view_of_text(line));
     }
 }
@@ -134,7 +137,7 @@ static void seals_that_hold_are_described(void **state)
         "(standard input:9, 2026-11-01T12:35:00.004Z)\n"
         "          a chain starts at seal 1 (standard input:1, 2026-11-01T12:35:00.004Z): "
         "new_file\n"
-        "          1 line after the last one\n");
+        "          1 line after the last one: no seal proves it until the next one comes\n");
     assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--json", "-"), EX_OK);
     assert_contains(
         tool.out, "\"seals\":{\"count\":3,\"hold\":3,\"lines_unsealed\":0,"
@@ -296,7 +299,9 @@ static void files_in_a_row_hold_and_the_oldest_may_be_gone(void **state)
     }
     /* No seal comes after them. */
     assert_int_equal(audit_files(f, "abcD"), EX_OK);
-    assert_contains(tool.out, "          6 lines after the last one\n");
+    assert_contains(tool.out,
+                    "          6 lines after the last one: no seal proves them until the "
+                    "next one comes\n");
     assert_int_equal(audit_files(f, "CD"), EX_OK);
     assert_contains(tool.out, "seals     none");
 }
@@ -514,6 +519,53 @@ static void files_without_seals_are_described(void **state)
     assert_contains(tool.out, "seals     none: what was changed later would not show");
 }
 
+/* With a configuration whose audit.seal is that. */
+static const char *audit_configured(const struct fixture *f, const char *seal)
+{
+    char path[256], text[1024];
+
+    (void)snprintf(text, sizeof(text),
+                   "spool: { directory = \"%s\"; };\naudit: { seal = \"%s\"; };\n"
+                   "uplink: { brokers = ( \"tcp://h:1\" ); };\n",
+                   f->directory, seal);
+    tool.config_path = tool_write(path, f->directory, "x.conf", text);
+    (void)audit(); /* its spool has another history */
+    tool.config_path = NULL;
+    return tool.out;
+}
+
+static void a_first_seal_that_is_not_due_is_not_missed(void **state)
+{
+    struct fixture *f = *state;
+
+    open_spool(f);
+    close_spool(f);
+    clock_format(cli_now().wall_ms, record_time);
+    add_records(2);
+    assert_contains(
+        audit_configured(f, "1h"),
+        "seals     none yet: the first one of the file is not due (audit.seal is 1 h); "
+        "until then no seal proves its lines\n");
+    assert_contains(audit_configured(f, "0"),
+                    "seals     none: what was changed later would not");
+    assert_int_equal(audit(), EX_OK); /* without a configuration */
+    assert_contains(tool.out, "seals     none: what was changed later would not");
+}
+
+static void a_first_seal_that_was_due_is_missed(void **state)
+{
+    struct fixture *f = *state;
+
+    open_spool(f);
+    close_spool(f);
+    (void)strcpy(record_time, "2020-11-01T12:00:00.000Z");
+    add_records(2);
+    assert_contains(
+        audit_configured(f, "1h"),
+        "seals     none, though the first line is older than audit.seal (1 h): that "
+        "was set later, or seals were removed\n");
+}
+
 static void older_seals_that_were_kept_are_no_problem(void **state)
 {
     const struct fixture *f = *state;
@@ -536,6 +588,8 @@ int main(void)
         CASE(the_start_of_a_chain_is_missed),
         CASE(a_start_that_cannot_be_is_found),
         CASE(files_without_seals_are_described),
+        CASE(a_first_seal_that_is_not_due_is_not_missed),
+        CASE(a_first_seal_that_was_due_is_missed),
         CASE(lines_before_the_chain_are_no_problem),
         CASE(a_line_that_was_changed_is_named),
         CASE(a_line_that_was_removed_is_named),

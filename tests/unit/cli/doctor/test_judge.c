@@ -121,6 +121,37 @@ static void a_full_lane_is_a_failure_or_holds_its_producers_back(void **state)
         strstr(judge("{'lanes': [{'name': 'a', 'full': null, 'held': false}]}"), "lane"));
 }
 
+#define EVICTING                                                                               \
+    "'full': false, 'messages': 100, 'max_messages': 100, 'bytes': 500, 'max_bytes': 1024,"    \
+    "'when_full': 'evict-oldest'"
+
+static void a_lane_that_evicts_is_a_warning(void **state)
+{
+    const char *page;
+
+    (void)state;
+    assert_found(
+        judge("{'lanes': [{'name': 'small', " EVICTING ", 'ledger': {'evicted': 150}}]}"),
+        "warning lane small is full (100 of 100 messages): each new message evicts the "
+        "oldest one, 150 were evicted so far",
+        "mqtt-spool failures names them; bring the link back, or raise its max_messages "
+        "and send HUP");
+    page = judge("{'lanes': [{'name': 'default', " EVICTING ", 'held': true}]}");
+    assert_found(
+        page, "warning lane default is full (100 of 100 messages): each new",
+        "release it (mqtt-spool release), or raise retention.max_messages and send HUP");
+    assert_null(strstr(page, "so far"));
+    assert_null(strstr(page, "failures"));
+    /* One more of their size has no room. */
+    assert_found(judge("{'lanes': [{'name': 'a', " EVICTING ", 'messages': 2, 'bytes': 700}]}"),
+                 "warning lane a is full (700 B of 1.0 KiB)", "max_bytes");
+    assert_null(
+        strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'messages': 99}]}"), "lane"));
+    /* No daemon runs, so nothing comes. */
+    assert_null(
+        strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'full': null}]}"), "lane"));
+}
+
 static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **state)
 {
     (void)state;
@@ -206,6 +237,7 @@ int main(void)
         cmocka_unit_test(a_good_status_has_one_finding),
         cmocka_unit_test(each_cause_of_refusing_is_a_failure_with_its_remedy),
         cmocka_unit_test(a_full_lane_is_a_failure_or_holds_its_producers_back),
+        cmocka_unit_test(a_lane_that_evicts_is_a_warning),
         cmocka_unit_test(an_error_of_the_link_counts_until_the_next_acknowledgement),
         cmocka_unit_test(what_an_operator_holds_is_released_and_no_old_error_mended),
         cmocka_unit_test(an_audit_file_that_is_not_written_is_a_failure),

@@ -331,6 +331,31 @@ static void a_full_lane_has_its_limit_and_its_remedy(void **state)
     assert_lacks(tool.out, "bring the link back");
 }
 
+#define EVICTING                                                                                \
+    "\"messages\":5,\"bytes\":10,\"oldest_age_ms\":1000,\"max_messages\":5,\"max_bytes\":1024," \
+    "\"full\":false,\"when_full\":\"evict-oldest\",\"ledger\":{\"evicted\":150}"
+
+static void a_full_lane_that_evicts_has_a_remark(void **state)
+{
+    (void)state;
+    assert_contains(
+        own_page(
+            "{\"lanes\":[{\"name\":\"small\"," EVICTING
+            "},{\"name\":\"default\",\"messages\":2,\"bytes\":20,\"oldest_age_ms\":2000}]}"),
+        "lanes     small            5 of 5 messages, 10 B of 1.0 KiB, oldest 1 s\n"
+        "          FULL: each new message EVICTS the oldest one, 150 were evicted so far\n"
+        "          -> mqtt-spool failures names them; bring the link back, or raise its "
+        "max_messages and send HUP\n"
+        "          default          2 messages");
+    assert_contains(
+        own_page("{\"lanes\":[{\"name\":\"default\"," EVICTING ",\"held\":true}]}"),
+        "\n          FULL: each new message EVICTS the oldest one, 150 were evicted so "
+        "far\n"
+        "          -> mqtt-spool failures names them; release it (mqtt-spool release), "
+        "or raise retention.max_messages and send HUP\n"
+        "          HELD by an operator\n");
+}
+
 static void what_an_operator_holds_is_named(void **state)
 {
     (void)state;
@@ -497,6 +522,7 @@ int main(void)
         cmocka_unit_test(the_last_error_has_its_remedy),
         cmocka_unit_test(a_rate_that_is_limited_is_shown),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
+        cmocka_unit_test(a_full_lane_that_evicts_has_a_remark),
         cmocka_unit_test(what_an_operator_holds_is_named),
         cmocka_unit_test(what_was_refused_before_is_counted),
         cmocka_unit_test(a_short_disk_has_its_cause_and_its_remedy),

@@ -17,6 +17,7 @@
 #include <sysexits.h>
 
 #include "cli/cli.h"
+#include "cli/verbs/control.h"
 #include "store/spool.h"
 #include "tests/support/history_fixture.h"
 #include "tests/support/mosquitto_fake.h"
@@ -234,6 +235,28 @@ static void a_connection_that_is_lost_or_refused_is_reported(void **state)
     assert_contains(tool.err, "shutting down");
 }
 
+static void a_status_that_is_not_had_comes_with_the_code_of_the_connack(void **state)
+{
+    json_t *root = NULL;
+    int connack = 0;
+
+    (void)state;
+    cli_silence_errors(true);
+    mosquitto_fake.connack = MQTT_RC_NOT_AUTHORIZED;
+    assert_int_equal(control_get_status(SOCKET, &root, &connack), EX_NOPERM);
+    assert_int_equal(connack, MQTT_RC_NOT_AUTHORIZED);
+    mosquitto_fake.connack = 0;
+    mosquitto_fake.suback = 0x87;
+    assert_int_equal(control_get_status(SOCKET, &root, &connack), EX_NOPERM);
+    assert_int_equal(connack, 0);
+    mosquitto_fake.connect_result = MOSQ_ERR_ERRNO;
+    mosquitto_fake.connect_errno = ECONNREFUSED;
+    assert_int_equal(control_get_status(SOCKET, &root, &connack), EX_UNAVAILABLE);
+    assert_int_equal(connack, -1);
+    cli_silence_errors(false);
+    assert_null(root);
+}
+
 /* ---- list and show ---- */
 
 static void a_list_of_the_daemon_comes_in_several_answers(void **state)
@@ -292,6 +315,11 @@ static void a_message_of_the_daemon_is_shown_with_its_payload_in_parts(void **st
     answers[0] = "{\"command\":\"show\",\"ok\":false,\"error\":\"there is no message 7\"}";
     answers[1] = NULL;
     assert_int_equal(RUN(cli_show, "show", "7"), EX_DATAERR);
+    assert_contains(tool.err, "there is no message 7\n");
+    assert_contains(tool.err,
+                    "one that has ended without being rejected has no payload any "
+                    "more and cannot be sent again; mqtt-spool audit --id 7 shows its "
+                    "life\n");
     assert_int_equal(RUN(cli_show, "show", "0"), EX_USAGE);
     assert_int_equal(RUN(cli_show, "show"), EX_USAGE);
     assert_int_equal(RUN(cli_show, "show", "1", "2"), EX_USAGE);
@@ -334,7 +362,9 @@ static void without_a_daemon_the_files_are_read(void **state)
     assert_int_equal(TOOL_RUN(&tool, cli_list, "list", "--lane", "none"), EX_DATAERR);
     assert_contains(tool.err, "there is no lane \"none\"");
     assert_int_equal(TOOL_RUN(&tool, cli_show, "show", "1"), EX_DATAERR);
-    assert_contains(tool.err, "there is no message 1 in the spool; if it was accepted, the");
+    assert_contains(tool.err, "there is no message 1 in the spool\n");
+    assert_contains(tool.err, "one that has ended without being rejected has no payload any "
+                              "more and cannot be sent again; mqtt-spool audit --id 1 shows");
     assert_int_equal(mosquitto_fake.sent, 0);
     open_spool(f); /* a daemon runs */
     answers[0] = "{\"command\":\"list\",\"ok\":true,\"messages\":[{\"id\":3}],\"last\":true}";
@@ -376,6 +406,25 @@ static void a_drop_without_a_terminal_needs_yes(void **state)
                         "\"in_flight\":1,\"dry_run\":true}\n");
 }
 
+static void what_is_not_there_is_followed_in_the_audit_file(void **state)
+{
+    (void)state;
+    answers[0] = "{\"command\":\"drop\",\"ok\":true,\"matched\":0,\"dropped\":0,"
+                 "\"in_flight\":0,\"last\":true}";
+    assert_int_equal(RUN(cli_drop, "drop", "--yes", "--id", "7"), EX_OK);
+    assert_contains(tool.out,
+                    "0 messages matched, 0 dropped\none that has ended already cannot "
+                    "be dropped; mqtt-spool audit --id 7 shows its life\n");
+    answers[0] = "{\"command\":\"list\",\"ok\":true,\"messages\":[],\"last\":true}";
+    assert_int_equal(RUN(cli_list, "list", "--id", "7"), EX_OK);
+    assert_string_equal(
+        tool.out,
+        "There is no such message.\none that has ended is listed only "
+        "if it was rejected, by --rejected; mqtt-spool audit --id 7 shows its life\n");
+    assert_int_equal(RUN(cli_list, "list", "--id", "7", "--json"), EX_OK);
+    assert_string_equal(tool.out, "");
+}
+
 static void more_ids_than_a_request_holds_become_several_requests(void **state)
 {
     enum { IDS = 10000 };
@@ -414,6 +463,19 @@ static void a_requeue_asks_nothing_and_prints_what_was_done_before_it_failed(voi
     assert_int_equal(RUN(cli_requeue, "requeue", "--all"), EX_OK);
     assert_string_equal(mosquitto_fake.payloads[0], "{\"command\":\"requeue\",\"all\":true}");
     assert_string_equal(tool.out, "1 message matched, 1 requeued\n");
+    answers[0] =
+        "{\"command\":\"requeue\",\"ok\":true,\"matched\":0,\"requeued\":0,\"last\":true}";
+    assert_int_equal(RUN(cli_requeue, "requeue", "--all"), EX_OK);
+    assert_string_equal(tool.out, "0 messages matched, 0 requeued\n");
+    assert_int_equal(RUN(cli_requeue, "requeue", "--id", "7", "--json"), EX_OK);
+    assert_lacks(tool.out, "life");
+    assert_int_equal(RUN(cli_requeue, "requeue", "--id", "7"), EX_OK);
+    assert_string_equal(tool.out,
+                        "0 messages matched, 0 requeued\n"
+                        "one that has ended without being rejected has no payload any more and "
+                        "cannot be sent again; mqtt-spool audit --id 7 shows its life\n");
+    assert_int_equal(RUN(cli_requeue, "requeue", "--id", "7", "--id", "8"), EX_OK);
+    assert_contains(tool.out, "mqtt-spool audit --id N shows its life\n");
     answers[0] = "{\"command\":\"requeue\",\"ok\":false,\"error\":\"a lane has no room\","
                  "\"matched\":5,\"requeued\":4,\"last\":true}";
     mosquitto_fake.answer = quota;
@@ -454,11 +516,13 @@ int main(void)
         CASE(a_daemon_that_is_not_there_is_69),
         CASE(what_the_daemon_refuses_is_printed_with_its_reason),
         CASE(a_connection_that_is_lost_or_refused_is_reported),
+        CASE(a_status_that_is_not_had_comes_with_the_code_of_the_connack),
         CASE(a_list_of_the_daemon_comes_in_several_answers),
         CASE(a_message_of_the_daemon_is_shown_with_its_payload_in_parts),
         cmocka_unit_test_setup_teardown(without_a_daemon_the_files_are_read, setup_history,
                                         teardown_case),
         CASE(a_drop_without_a_terminal_needs_yes),
+        CASE(what_is_not_there_is_followed_in_the_audit_file),
         CASE(more_ids_than_a_request_holds_become_several_requests),
         CASE(a_requeue_asks_nothing_and_prints_what_was_done_before_it_failed),
         CASE(values_that_a_request_cannot_hold_are_refused),

@@ -451,7 +451,14 @@ static void a_keepalive_without_an_answer_means_a_busy_daemon(void **state)
     mosquitto_fake.connack = -1; /* none */
     mosquitto_fake.is_silent = true;
     assert_int_equal(PUBLISH("-m", "a"), EX_TEMPFAIL);
-    assert_contains(tool.err, "the daemon does not answer: it is busy; try again");
+    assert_contains(tool.err, "the daemon does not answer: it cannot start, is stopped or is "
+                              "busy; systemctl status mqtt-spoold shows which");
+    assert_contains(tool.err, "the message was not accepted\n");
+    assert_lacks(tool.err, "0 of 0");
+    tool.input = "1\n2\n";
+    assert_int_equal(PUBLISH("-l"), EX_TEMPFAIL);
+    assert_contains(tool.err, "no message was accepted: the input was not read\n");
+    assert_lacks(tool.err, "0 of 0");
 }
 
 static void a_message_that_met_a_lost_connection_has_no_answer(void **state)

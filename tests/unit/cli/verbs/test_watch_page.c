@@ -117,6 +117,9 @@ static void each_fault_comes_before_what_is_decorative(void **state)
         {"{\"intake\":{\"refusing\":\"spool_moved\"}}", "NO MESSAGE IS ACCEPTED: the spool's"},
         {"{\"spool\":{\"disk_short\":\"no space\"}}", "EACH NEW MESSAGE EVICTS OLD ONES"},
         {"{\"lanes\":[{\"name\":\"a\",\"full\":true}]}", "lane \"a\" REFUSES new messages"},
+        {"{\"lanes\":[{\"name\":\"a\",\"full\":false,\"messages\":2,\"max_messages\":2,"
+         "\"when_full\":\"evict-oldest\",\"ledger\":{\"evicted\":7}}]}",
+         "lane \"a\" EVICTS its oldest messages, it is full; 7 so far"},
         {"{\"audit\":{\"healthy\":false,\"error\":\"Permission denied\"}}",
          "\naudit     NOT WRITTEN: Permission denied; 2 of at most 100"},
         {"{\"ledger\":{\"balanced\":false}}", "DOES NOT BALANCE"},
@@ -165,6 +168,18 @@ static void a_remedy_goes_on_in_rows_that_are_left(void **state)
     expect(screen, "and that the broker ru\nbacklog   ");
 }
 
+static void the_last_error_is_below_the_line_of_the_link(void **state)
+{
+    (void)state;
+    expect(page_of("{\"link\":{\"last_error\":\"no route\",\"remedy\":\"see the cable\"},"
+                   "\"producers\":{\"clients_refused\":4}}",
+                   80, 24),
+           "\nlink      online for 55 s  ssl://b:8883"
+           "\n          last error: no route"
+           "\n          -> see the cable"
+           "\nrefused   4 clients since the start");
+}
+
 static void how_to_quit_is_said_in_narrow_terminals_too(void **state)
 {
     (void)state;
@@ -185,6 +200,7 @@ int main(void)
         cmocka_unit_test(a_sound_daemon_has_no_fault),
         cmocka_unit_test(each_fault_comes_before_what_is_decorative),
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
+        cmocka_unit_test(the_last_error_is_below_the_line_of_the_link),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
     };
 
