@@ -159,15 +159,20 @@ static struct facts examine(const struct input *input, size_t kept)
         const char *line = input->content + at;
         const char *newline = memchr(line, '\n', input->size - at);
         size_t size = newline ? (size_t)(newline - line) : input->size - at;
-        uint64_t seq = newline && !is_damaged(line, size) ? line_seq(line, size) : 0;
+        const char *nul = memrchr(line, '\0', size);
+        const char *text = nul ? nul + 1 : line; /* a record may share its line with a hole */
+        size_t text_size = size - (size_t)(text - line);
+        uint64_t seq = newline ? line_seq(text, text_size) : 0;
         uint64_t theirs = UINT64_MAX;
 
-        if (audit_line_seq(line, size, &theirs)) {
+        if (audit_line_seq(text, text_size, &theirs)) {
             facts.has_huge_number |= theirs > 999999999999999999;
             PROMISE(theirs > 0);
         } else {
             PROMISE(theirs == UINT64_MAX && seq == 0);
         }
+        if (nul && seq > input->cursor) /* it is cut, and written again */
+            seq = 0;
         at += size + (newline != NULL);
         is_sound = is_sound && newline && !is_damaged(line, size);
         facts.has_early_line |=
