@@ -265,7 +265,8 @@ static void put_last_error(struct frame *frame)
         return;
     (void)snprintf(text, sizeof(text), "last error%s%s%s: %s", has_time ? " " : "",
                    has_time ? ago : "", has_time ? " ago" : "", error);
-    put_text(frame, LINE_WRAPPED, "", YELLOW, text);
+    put_text(frame, LINE_WRAPPED, "link", YELLOW,
+             text); /* what is above it is not of the link */
     if (*status_text(root, "link", "remedy", error) != '\0') {
         (void)snprintf(text, sizeof(text), "-> %s", error);
         put_text(frame, LINE_WRAPPED, "", PLAIN, text);
@@ -439,8 +440,8 @@ static void put_page(struct frame *frame)
 
     put_head(frame);
     put_link(frame);
-    put_last_error(frame);
     status_faults_each(page->root, put_fault, frame);
+    put_last_error(frame);
     put_backlog(frame);
     put_ledger(frame);
     put_lanes(frame);

@@ -257,8 +257,8 @@ def mosquitto_as_a_bridge():
     check(seen["bridge_notifications"] > 0, "the bridge's own notifications are counted", seen)
     equal((seen["messages_refused"], seen["clients_refused"]), (0, 0), "refused")
     gateway.stop()
-    equal([(p["topic"], p["head"]) for p in broker.publishes()],
-          [("plant/311", "21.5"), ("plant/5", "21.5")])
+    equal(sorted((p["topic"], p["head"]) for p in broker.publishes()),
+          [("plant/311", "21.5"), ("plant/5", "21.5")])  # mosquitto may send them in any order
     check_audit(gateway.audit_lines())
 
 

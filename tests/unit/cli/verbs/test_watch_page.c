@@ -157,7 +157,7 @@ static void a_remedy_goes_on_in_rows_that_are_left(void **state)
 {
     (void)state;
     expect(page_of(LONG_ERROR, 80, 24),
-           "\n          last error: the broker closed the connection before it answered, as"
+           "\nlink      last error: the broker closed the connection before it answered, as"
            "\n          one does that wants TLS"
            "\n          -> check that the port is that of the protocol, and that the broker"
            "\n          runs and accepts this client id"
@@ -168,16 +168,19 @@ static void a_remedy_goes_on_in_rows_that_are_left(void **state)
     expect(screen, "and that the broker ru\nbacklog   ");
 }
 
-static void the_last_error_is_below_the_line_of_the_link(void **state)
+static void the_last_error_names_the_link(void **state)
 {
     (void)state;
     expect(page_of("{\"link\":{\"last_error\":\"no route\",\"remedy\":\"see the cable\"},"
                    "\"producers\":{\"clients_refused\":4}}",
                    80, 24),
            "\nlink      online for 55 s  ssl://b:8883"
-           "\n          last error: no route"
-           "\n          -> see the cable"
            "\nrefused   4 clients since the start");
+    expect(page_of("{\"link\":{\"last_error\":\"no route\",\"remedy\":\"see the cable\"},"
+                   "\"producers\":{\"clients_refused\":4}}",
+                   80, 24),
+           "\nlink      last error: no route"
+           "\n          -> see the cable");
 }
 
 static void how_to_quit_is_said_in_narrow_terminals_too(void **state)
@@ -200,7 +203,7 @@ int main(void)
         cmocka_unit_test(a_sound_daemon_has_no_fault),
         cmocka_unit_test(each_fault_comes_before_what_is_decorative),
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
-        cmocka_unit_test(the_last_error_is_below_the_line_of_the_link),
+        cmocka_unit_test(the_last_error_names_the_link),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
     };
 
