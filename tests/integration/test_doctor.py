@@ -261,8 +261,10 @@ def a_broker_that_refuses_all_messages_is_reported_with_the_remedy_of_the_daemon
     with gateway.client(5) as client:
         equal(client.publish_wait("plant/t", b"x").reason, 0)
     # The link forgets it when the connection has lasted, until the message is refused again.
-    seen = doctor_until(lambda seen: "warning" in seen.results("daemon"), lambda: doctor(gateway),
-                        "a warning about the daemon")
+    def has_error(seen):
+        return any((entry["step"], entry["result"]) == ("daemon", "warning")
+                   and "last error: " in entry["seen"] for entry in seen.steps)
+    seen = doctor_until(has_error, lambda: doctor(gateway), "the last error of the link")
     seen.finds("warning", "daemon", "its link is", "last error: ")
     gateway.stop()
 
