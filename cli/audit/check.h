@@ -22,6 +22,8 @@
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
 #define AUDIT_TEXT_MAX     512
 #define AUDIT_GZIP_MAGIC   "\x1f\x8b"
+/* While a rotation renames files one after the other, one has no name. */
+#define AUDIT_RENAME_TRIES 100
 
 struct audit_problem {
     const char *file; /* NULL: it is not about a file */

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/regular.h"
+#include "base/same_file.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "daemon/record/outcome.h"
@@ -23,9 +24,6 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-/* While a rotation renames files one after the other, one has no name. */
-#define OPEN_TRIES 100
 
 static bool is_compressed(const struct line *line)
 {
@@ -195,7 +193,7 @@ static bool have_their_names(char *const *names, int count, const int *fds)
         if (fds[i] == -ENOENT)
             return false;
         if (fds[i] >= 0 && (fstat(fds[i], &opened) < 0 || stat(names[i], &named) < 0 ||
-                            opened.st_dev != named.st_dev || opened.st_ino != named.st_ino))
+                            !same_file(&opened, &named)))
             return false;
     }
     return true;
@@ -203,7 +201,7 @@ static bool have_their_names(char *const *names, int count, const int *fds)
 
 void audit_open_files(char *const *names, int count, int *ret_fds)
 {
-    for (int tries = 0; tries < OPEN_TRIES; tries++) {
+    for (int tries = 0; tries < AUDIT_RENAME_TRIES; tries++) {
         if (tries > 0)
             audit_close_files(ret_fds, count);
         for (int i = 0; i < count; i++)
@@ -228,12 +226,24 @@ static int open_by_name(const char *file)
     return -code;
 }
 
-/* As after a rotation and before the daemon knows of it: it still writes to the file before. */
-static bool is_not_begun(const struct audit_check *check, int fd)
+static bool is_regular(int fd)
 {
     struct stat st;
 
-    return check->open.is_open && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool is_empty(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_size == 0;
+}
+
+/* As after a rotation and before the daemon knows of it: it still writes to the file before. */
+static bool is_not_begun(const struct audit_check *check, int fd)
+{
+    return check->open.is_open && is_regular(fd) && is_empty(fd);
 }
 
 int audit_read_file(struct audit_check *check, const char *file, int *opened, bool last)
@@ -264,20 +274,6 @@ int audit_read_file(struct audit_check *check, const char *file, int *opened, bo
 }
 
 /* ---- what was written since ---- */
-
-static bool is_regular(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static bool is_empty(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && st.st_size == 0;
-}
 
 /* Of @fd and the files behind it the first that has lines. @ret: -1: none has. */
 static int find_lines(const char *name, int fd, int *ret)

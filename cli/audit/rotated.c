@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/regular.h"
+#include "base/same_file.h"
 #include "cli/audit/files.h"
 
 #include <dirent.h>
@@ -16,9 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* While a rotation renames files one after the other, one has no name. */
-#define FIND_TRIES 100
 
 bool audit_find_rotated(const char *file, char ret[static PATH_MAX])
 {
@@ -66,7 +64,7 @@ static bool is_same_file(int a, int b)
     struct stat left, right;
 
     return a >= 0 && b >= 0 && fstat(a, &left) == 0 && fstat(b, &right) == 0 &&
-           left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+           same_file(&left, &right);
 }
 
 /* A rotation meanwhile gives a file the next name, so that it may be met twice. But what is met
@@ -100,7 +98,7 @@ int audit_find_successor(int fd, const char *file, int *ret)
 {
     int result = -ESTALE;
 
-    for (int tries = 0; result < 0 && tries < FIND_TRIES; tries++)
+    for (int tries = 0; result < 0 && tries < AUDIT_RENAME_TRIES; tries++)
         result = find_once(fd, file, ret);
     return result;
 }

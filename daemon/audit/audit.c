@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/same_file.h"
 #include "base/view.h"
 #include "daemon/audit/audit-private.h"
 #include "daemon/audit/sealing.h"
@@ -97,7 +98,7 @@ static bool audit_has_its_name(const struct audit *audit)
 
     if (fstat(audit->file.fd, &open_st) < 0 || (r < 0 && errno != ENOENT && errno != ENOTDIR))
         return true;
-    return r == 0 && open_st.st_dev == name_st.st_dev && open_st.st_ino == name_st.st_ino;
+    return r == 0 && same_file(&open_st, &name_st);
 }
 
 /* A file that was renamed is whole: nothing is written again. */

@@ -11,6 +11,7 @@
  * Files that are only read may be the same: a PEM file can hold certificate and key.
  */
 #include "base/cleanup.h"
+#include "base/same_file.h"
 #include "daemon/config/config.h"
 #include "daemon/config/sources.h"
 #include "daemon/config/table.h"
@@ -143,11 +144,6 @@ static void paths_normalize(const char *path, int size, char text[static PATH_MA
     text[used] = '\0';
 }
 
-static bool paths_is_same_inode(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
 static bool paths_is_same_folder(const char *a, const char *b)
 {
     char first[PATH_MAX], second[PATH_MAX];
@@ -159,7 +155,7 @@ static bool paths_is_same_folder(const char *a, const char *b)
         return true;
     return stat(first[0] != '\0' ? first : "/", &first_st) == 0 &&
            stat(second[0] != '\0' ? second : "/", &second_st) == 0 &&
-           paths_is_same_inode(&first_st, &second_st);
+           same_file(&first_st, &second_st);
 }
 
 static const char *paths_last_part(const char *path)
@@ -177,7 +173,7 @@ static bool paths_is_same_file(const char *a, const char *b)
     if (is_there != (stat(b, &second) == 0))
         return false;
     if (is_there)
-        return paths_is_same_inode(&first, &second);
+        return same_file(&first, &second);
     return strcmp(paths_last_part(a), paths_last_part(b)) == 0 && paths_is_same_folder(a, b);
 }
 
