@@ -21,28 +21,23 @@
 /* A message that was refused so long ago is history. */
 #define RECENT_MS (INT64_C(10) * 60 * 1000)
 
-static const json_t *member(const json_t *root, const char *part, const char *name)
-{
-    return json_object_get(part ? json_object_get(root, part) : root, name);
-}
-
 static const char *text_of(const json_t *root, const char *part, const char *name)
 {
-    const char *text = json_string_value(member(root, part, name));
+    const char *text = json_string_value(status_member(root, part, name));
 
     return text ? text : "";
 }
 
 static uint64_t number_of(const json_t *root, const char *part, const char *name)
 {
-    json_int_t number = json_integer_value(member(root, part, name));
+    json_int_t number = json_integer_value(status_member(root, part, name));
 
     return number > 0 ? (uint64_t)number : 0;
 }
 
 static bool is_true(const json_t *root, const char *part, const char *name)
 {
-    return json_is_true(member(root, part, name));
+    return json_is_true(status_member(root, part, name));
 }
 
 /* ---- what comes in ---- */
@@ -106,17 +101,12 @@ static void judge_intake(struct doctor_work *work, const json_t *root)
 }
 
 /* One that is full by its messages may be so by its bytes too: the first is reported. */
-static bool is_full_by_messages(const json_t *lane)
-{
-    return number_of(lane, NULL, "messages") >= number_of(lane, NULL, "max_messages");
-}
-
 static const char *full_amount(const json_t *lane, char text[static DOCTOR_TARGET_MAX])
 {
     uint64_t most = number_of(lane, NULL, "max_messages");
     char bytes[CLI_SIZE_MAX], most_bytes[CLI_SIZE_MAX];
 
-    if (is_full_by_messages(lane))
+    if (status_lane_is_full_by_messages(lane))
         text_format(text, DOCTOR_TARGET_MAX, "%" PRIu64 " of %" PRIu64 " message%s",
                     number_of(lane, NULL, "messages"), most, cli_plural(most));
     else
@@ -126,29 +116,20 @@ static const char *full_amount(const json_t *lane, char text[static DOCTOR_TARGE
     return text;
 }
 
-/* @before: what comes first; "": nothing. */
-static const char *
-full_remedy(const json_t *lane, const char *before, char text[static DOCTOR_REMEDY_MAX])
-{
-    text_format(text, DOCTOR_REMEDY_MAX, "%s%s, or raise %s%s and send HUP", before,
-                is_true(lane, NULL, "held") ? "release it (mqtt-spool release)"
-                                            : "bring the link back",
-                strcmp(text_of(lane, NULL, "name"), "default") == 0 ? "retention." : "its ",
-                is_full_by_messages(lane) ? "max_messages" : "max_bytes");
-    return text;
-}
-
 /* The ledger has those of all times. */
 static void judge_evicting_lane(struct doctor_work *work, const json_t *lane)
 {
     uint64_t evicted = number_of(lane, "ledger", "evicted");
-    char amount[DOCTOR_TARGET_MAX], remedy[DOCTOR_REMEDY_MAX], count[DOCTOR_TARGET_MAX] = "";
+    char amount[DOCTOR_TARGET_MAX], count[DOCTOR_TARGET_MAX] = "";
+    char way_out[STATUS_CELL_MAX], remedy[DOCTOR_REMEDY_MAX];
 
     if (evicted > 0)
         text_format(count, sizeof(count), ", %" PRIu64 " %s evicted so far", evicted,
                     cli_counted(evicted, "was", "were"));
-    doctor_add(work, DOCTOR_WARNING,
-               full_remedy(lane, evicted > 0 ? "mqtt-spool failures names them; " : "", remedy),
+    text_format(remedy, sizeof(remedy), "%s%s",
+                evicted > 0 ? "mqtt-spool failures names them; " : "",
+                status_lane_remedy(lane, way_out));
+    doctor_add(work, DOCTOR_WARNING, remedy,
                "lane %s is full (%s): each new message evicts the oldest one%s",
                text_of(lane, NULL, "name"), full_amount(lane, amount), count);
 }
@@ -157,9 +138,9 @@ static void judge_full_lane(struct doctor_work *work, const json_t *lane)
 {
     const char *name = text_of(lane, NULL, "name");
     bool blocks = strcmp(text_of(lane, NULL, "when_full"), "block") == 0;
-    char amount[DOCTOR_TARGET_MAX], remedy[DOCTOR_REMEDY_MAX];
+    char amount[DOCTOR_TARGET_MAX], remedy[STATUS_CELL_MAX];
 
-    doctor_add(work, blocks ? DOCTOR_WARNING : DOCTOR_FAILED, full_remedy(lane, "", remedy),
+    doctor_add(work, blocks ? DOCTOR_WARNING : DOCTOR_FAILED, status_lane_remedy(lane, remedy),
                "lane %s is full and %s: %s, when_full = \"%s\"", name,
                blocks ? "holds its producers back" : "refuses new messages",
                full_amount(lane, amount), text_of(lane, NULL, "when_full"));
@@ -309,7 +290,7 @@ static void judge_records(struct doctor_work *work, const json_t *root)
                    "elsewhere: docs/damage.md",
                    "%" PRIu64 " damaged database%s moved aside in the spool's folder", damaged,
                    damaged == 1 ? " was" : "s were");
-    if (json_is_false(member(root, "ledger", "balanced")))
+    if (json_is_false(status_member(root, "ledger", "balanced")))
         doctor_add(work, DOCTOR_FAILED, "keep a copy of the spool, then: mqtt-spool check",
                    "the ledger does not balance: messages are not accounted for");
 }
@@ -322,7 +303,7 @@ bool doctor_is_disk_short(const json_t *status)
 
 bool doctor_is_audit_waiting(const json_t *status)
 {
-    return json_is_false(member(status, "audit", "healthy"));
+    return json_is_false(status_member(status, "audit", "healthy"));
 }
 
 void doctor_judge_status(struct doctor_work *work, const json_t *status)

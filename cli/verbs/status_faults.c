@@ -93,6 +93,12 @@ static void add_refusing(struct faults *faults, const char *why)
         add_fault(faults, "intake", true, "%s: %s", effect, why);
 }
 
+static const char *way_out(const json_t *lane)
+{
+    return json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
+                                                       : "bring the link back";
+}
+
 static void add_full_lane(struct faults *faults, const json_t *lane)
 {
     char name[CELL_MAX], policy[CELL_MAX];
@@ -100,9 +106,7 @@ static void add_full_lane(struct faults *faults, const json_t *lane)
 
     add_fault(faults, "intake", true, "lane \"%s\" %s, it is full -> %s, or raise its limit",
               status_text(lane, NULL, "name", name),
-              blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages",
-              json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
-                                                          : "bring the link back");
+              blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages", way_out(lane));
 }
 
 static void add_evicting_lane(struct faults *faults, const json_t *lane)
@@ -113,8 +117,7 @@ static void add_evicting_lane(struct faults *faults, const json_t *lane)
               "lane \"%s\" EVICTS its oldest messages, it is full; %" PRId64
               " so far (mqtt-spool failures) -> %s, or raise its limit",
               status_text(lane, NULL, "name", name), status_integer(lane, "ledger", "evicted"),
-              json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
-                                                          : "bring the link back");
+              way_out(lane));
 }
 
 static void add_intake(struct faults *faults)

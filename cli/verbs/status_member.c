@@ -4,6 +4,7 @@
  */
 #include "cli/verbs/status_member.h"
 
+#include "base/text.h"
 #include "cli/cli.h"
 
 #include <stdint.h>
@@ -48,6 +49,23 @@ bool status_lane_evicts(const json_t *lane)
     if (!policy || strcmp(policy, "evict-oldest") != 0 || messages <= 0 ||
         !json_is_boolean(json_object_get(lane, "full")))
         return false;
-    return messages >= status_integer(lane, NULL, "max_messages") ||
+    return status_lane_is_full_by_messages(lane) ||
            bytes / messages > status_integer(lane, NULL, "max_bytes") - bytes;
+}
+
+bool status_lane_is_full_by_messages(const json_t *lane)
+{
+    return status_integer(lane, NULL, "messages") >= status_integer(lane, NULL, "max_messages");
+}
+
+const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX])
+{
+    const char *name = json_string_value(json_object_get(lane, "name"));
+
+    text_format(text, STATUS_CELL_MAX, "%s, or raise %s%s and send HUP",
+                json_is_true(json_object_get(lane, "held")) ? "release it (mqtt-spool release)"
+                                                            : "bring the link back",
+                name && strcmp(name, "default") == 0 ? "retention." : "its ",
+                status_lane_is_full_by_messages(lane) ? "max_messages" : "max_bytes");
+    return text;
 }

@@ -31,5 +31,9 @@ const char *status_size(const json_t *root,
 /* Of a member of "lanes": a daemon runs, and the lane has no room for one more message of the
  * size that it holds, so that each new one evicts the oldest. */
 bool status_lane_evicts(const json_t *lane);
+/* A full lane may be so by its bytes too. */
+bool status_lane_is_full_by_messages(const json_t *lane);
+/* What to do: "bring the link back, or raise its max_messages and send HUP". Returns @text. */
+const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX]);
 
 #endif

@@ -271,27 +271,11 @@ amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_
     return text;
 }
 
-static bool is_full_by_messages(const json_t *lane)
-{
-    return status_integer(lane, NULL, "messages") >= status_integer(lane, NULL, "max_messages");
-}
-
-/* "bring the link back, or raise its max_messages and send HUP" */
-static void print_full_remedy(const json_t *lane)
-{
-    char name[CELL_MAX];
-
-    printf("%s, or raise %s%s and send HUP\n",
-           json_is_true(json_object_get(lane, "held")) ? "release it (mqtt-spool release)"
-                                                       : "bring the link back",
-           strcmp(cell(lane, NULL, "name", name), "default") == 0 ? "retention." : "its ",
-           is_full_by_messages(lane) ? "max_messages" : "max_bytes");
-}
-
 /* Below the amount of a lane. The ledger has the messages of all times. */
 static void print_evicting(const json_t *lane)
 {
     json_int_t evicted = status_integer(lane, "ledger", "evicted");
+    char remedy[CELL_MAX];
 
     if (!status_lane_evicts(lane))
         return;
@@ -300,7 +284,7 @@ static void print_evicting(const json_t *lane)
         printf(", %" JSON_INTEGER_FORMAT " %s evicted so far", evicted,
                cli_counted((uint64_t)evicted, "was", "were"));
     printf("\n          -> %s", evicted > 0 ? "mqtt-spool failures names them; " : "");
-    print_full_remedy(lane);
+    puts(status_lane_remedy(lane, remedy));
 }
 
 static void print_spool(const struct status_page *page)
@@ -405,18 +389,19 @@ static void print_lanes(const json_t *root)
 static void print_full_lane(const char *head, const json_t *lane)
 {
     char name[CELL_MAX], amount[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
+    char remedy[CELL_MAX];
     bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
 
     printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
            blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
     cell(lane, NULL, "max_messages", most);
-    if (is_full_by_messages(lane))
+    if (status_lane_is_full_by_messages(lane))
         printf("%s of %s message%s", cell(lane, NULL, "messages", amount), most, plural(most));
     else
         printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", amount),
                size_cell(lane, NULL, "max_bytes", most));
     printf(", when_full = \"%s\"\n          ", policy);
-    print_full_remedy(lane);
+    puts(status_lane_remedy(lane, remedy));
 }
 
 static void print_disk_remedy(const char *detail)
