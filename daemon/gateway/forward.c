@@ -388,12 +388,20 @@ static int begin_alone(struct forward *forward,
     return next_alone(forward, now, message);
 }
 
+/* Return: as others_next(). */
+static unsigned find_elsewhere(const struct forward *forward,
+                               const struct others_refusal *refusal)
+{
+    const struct forward_brokers *brokers = &forward->brokers;
+
+    return others_next(forward->uplink, brokers->all, brokers->count, brokers->current,
+                       refusal);
+}
+
 /* Return: is there another broker that may take it? It is asked then. */
 static bool offer_elsewhere(struct forward *forward, const struct others_refusal *refusal)
 {
-    const struct forward_brokers *brokers = &forward->brokers;
-    unsigned other =
-        others_next(forward->uplink, brokers->all, brokers->count, brokers->current, refusal);
+    unsigned other = find_elsewhere(forward, refusal);
 
     if (other == OTHERS_NONE)
         return false;
@@ -401,14 +409,20 @@ static bool offer_elsewhere(struct forward *forward, const struct others_refusal
     return true;
 }
 
+/* By which brokers a message that is in flight was refused for good, or condemned. */
+static struct others_refusal refusal_so_far(const struct forward *forward, uint64_t id)
+{
+    return (struct others_refusal){
+        .marks = spool_mark_refused(forward->spool, id, 0),
+        .is_permanent = true,
+    };
+}
+
 /* Does it wait, because this broker closes at it (see condemn()), for one that may not? */
 static bool waits_for_another(struct forward *forward, uint64_t id)
 {
     const uint32_t here = others_mark(forward->brokers.current, true);
-    const struct others_refusal refusal = {
-        .marks = spool_mark_refused(forward->spool, id, 0),
-        .is_permanent = true,
-    };
+    const struct others_refusal refusal = refusal_so_far(forward, id);
 
     return (refusal.marks & here) == here && offer_elsewhere(forward, &refusal);
 }
@@ -917,15 +931,10 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
  * would only delay the proof. */
 static void stay_for_proof(struct forward *forward, uint64_t id)
 {
-    const struct forward_brokers *brokers = &forward->brokers;
-    const struct others_refusal refusal = {
-        .marks = spool_mark_refused(forward->spool, id, 0),
-        .is_permanent = true,
-    };
+    const struct others_refusal refusal = refusal_so_far(forward, id);
 
     if (forward->poison.step != POISON_NONE && id == forward->poison.suspect_id &&
-        others_next(forward->uplink, brokers->all, brokers->count, brokers->current,
-                    &refusal) == OTHERS_NONE)
+        find_elsewhere(forward, &refusal) == OTHERS_NONE)
         uplink_stay(forward->uplink);
 }
 

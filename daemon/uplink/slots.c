@@ -10,8 +10,8 @@
  * A generation never comes round, though a pointer has 32 bits on some processors. No
  * callback outlives its client, and generations begin again with each client. The slots are
  * used in turn, so all bits that the index leaves are used up together, after some 2^32
- * messages (2^64): before that the connection, and with it the client, is renewed. A
- * generation that would be used a second time all the same is not sent.
+ * messages (2^64): before that the connection, and with it the client, is renewed. If
+ * that comes too late, no message is sent with a generation that was used before.
  *
  * Where the broker did not answer, the library reports a failure before the loop knows why the
  * connection ended: the slot then waits for the end, which answers it with the cause.
