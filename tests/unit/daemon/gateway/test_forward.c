@@ -744,14 +744,22 @@ static bool was_sent(uint64_t id)
     return strstr(take_sends(), name) != NULL;
 }
 
-static void a_message_is_poison_only_if_each_broker_closes_at_it(void **state)
+/* Of 60 messages the first of two brokers has condemned the second. */
+static struct gateway *open_condemned(void)
 {
     struct gateway *gateway = open_with(60);
 
-    (void)state;
     fakes.can_others_take = true;
     close_at(2, POISON_CLOSINGS, 60);
     condemn_here(gateway, 2);
+    return gateway;
+}
+
+static void a_message_is_poison_only_if_each_broker_closes_at_it(void **state)
+{
+    struct gateway *gateway = open_condemned();
+
+    (void)state;
     expect_ended(SPOOL_REJECTED, 0);
     assert_int_equal(fakes.wanted, 1);
     assert_int_equal(fakes_logged("message_poison id=2 outcome=kept "), 1);
@@ -771,12 +779,9 @@ static void a_message_is_poison_only_if_each_broker_closes_at_it(void **state)
 
 static void a_message_at_which_one_broker_closes_is_delivered_by_another(void **state)
 {
-    struct gateway *gateway = open_with(60);
+    struct gateway *gateway = open_condemned();
 
     (void)state;
-    fakes.can_others_take = true;
-    close_at(2, POISON_CLOSINGS, 60);
-    condemn_here(gateway, 2);
     leave_for(1, 60);
     (void)answer_others(gateway, 2);
     fakes_answer(2, UPLINK_DELIVERED, -1);
@@ -807,12 +812,9 @@ static void a_message_that_one_closes_at_and_the_other_refuses_ends(void **state
 
 static void poison_does_not_wait_for_a_broker_that_cannot_be_reached(void **state)
 {
-    struct gateway *gateway = open_with(60);
+    struct gateway *gateway = open_condemned();
 
     (void)state;
-    fakes.can_others_take = true;
-    close_at(2, POISON_CLOSINGS, 60);
-    condemn_here(gateway, 2);
     expect_ended(SPOOL_REJECTED, 0);
     fakes.can_others_take = false;
     fakes_pass_time(OTHERS_AGAIN_MS + 1000);
