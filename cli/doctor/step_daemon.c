@@ -3,6 +3,7 @@
  * step_daemon.c - does the daemon run, answer at its socket, and what does it report?
  */
 #include "base/clock.h"
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
 #include "cli/doctor/judge.h"
@@ -89,8 +90,9 @@ static void report_no_status(struct doctor_work *work, int connack)
     if (connack == MQTT_NOT_AUTHORIZED) {
         doctor_add(
             work, DOCTOR_WARNING,
-            "run this as a user of access, or give this one an entry and send HUP: "
-            "{ user = \"NAME\"; admin = true; }; its status file is used instead",
+            "run this as a user of access, or give this one an entry, "
+            "{ user = \"NAME\"; admin = true; }, and " RELOAD_REMEDY
+            "; its status file is used instead",
             "it runs and answers a CONNECT at %s with code 0x%02X: access has no entry for "
             "this user (uid %u)",
             socket, (unsigned)connack, (unsigned)geteuid());

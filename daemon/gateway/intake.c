@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/reload.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
@@ -253,13 +254,13 @@ void intake_note_lane_full(struct intake *intake, unsigned lane)
     if (!condition_set(&intake->lane_full[lane], intake->turn->now.boot_ms))
         return;
     write_lane_remedy(intake, name, remedy);
-    log_warning("spool_full reason=limits lane=%s new_messages=%s remedy=\"%s, or raise "
-                "max_messages or max_bytes of this lane (of retention for default) and send "
-                "HUP\"",
-                name,
-                config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
-                                                                            : "refused",
-                remedy);
+    log_warning(
+        "spool_full reason=limits lane=%s new_messages=%s remedy=\"%s, or raise "
+        "max_messages or max_bytes of this lane (of retention for default) and " RELOAD_REMEDY
+        "\"",
+        name,
+        config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused",
+        remedy);
 }
 
 void intake_note_lane_room(struct intake *intake, unsigned lane)
