@@ -12,6 +12,7 @@
 #include "cli/doctor/user.h"
 #include "cli/verbs/control.h"
 #include "cli/verbs/publish-private.h"
+#include "cli/verbs/socket_remedy.h"
 #include "daemon/config/config.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
@@ -116,12 +117,12 @@ static void report_no_status(struct doctor_work *work, int connack)
 static void report_answer(struct doctor_work *work)
 {
     const char *socket = work->config->listen.socket;
+    char remedy[SOCKET_REMEDY_MAX];
     json_t *root = NULL;
     int code, connack;
 
     if (faccessat(AT_FDCWD, socket, W_OK, AT_EACCESS) < 0 && errno == EACCES) {
-        doctor_add(work, DOCTOR_SKIPPED,
-                   "run this as root or as a member of the group of the socket",
+        doctor_add(work, DOCTOR_SKIPPED, socket_remedy(socket, remedy),
                    "this user may not open %s", socket);
         judge(work, read_file());
         return;
