@@ -209,11 +209,11 @@ on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 {
     bool is_patient = intake_awaits_unlock(&gateway->intake);
 
-    if (!is_patient && refuses_when_full(gateway, lane)) {
+    if (!is_patient)
         intake_note_full(&gateway->intake, INTAKE_FULL_LOCKED);
+    if (!is_patient && refuses_when_full(gateway, lane))
         return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
                               intake_full_name(INTAKE_FULL_LOCKED));
-    }
     edge_timer_arm_later(&gateway->edge_timer, GATEWAY_LOCKED_RETRY_MS);
     return publish_hold(client, is_patient ? CONNECTION_WAIT : CONNECTION_BLOCK);
 }
