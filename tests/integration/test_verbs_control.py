@@ -275,6 +275,9 @@ def only_an_administrator_steers_and_a_daemon_that_is_stopped_is_69():
         check(b"only an administrator may ask the daemon for that: run this as" in done.stderr,
               "the reason", done.stderr)
     equal(gateway.ledger()["spooled"], 1, "nothing was changed")
+    producers = gateway.fresh_status()["producers"]
+    equal([producers["messages_refused"], producers["refused_reason"]], [0, None],
+          "commands are no messages")
     gateway.stop()
     for arguments in (("flush",), ("hold",), ("release",), ("drop", "--all", "--yes"),
                       ("requeue", "--all"), ("log-level", "info"), ("rotate",)):
