@@ -28,6 +28,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/reload.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/config_job.h"
@@ -156,7 +157,7 @@ static void log_config_error(const struct program *program, int result, const ch
     else
         log_error("config_invalid error=%s remedy=\"correct it, check it with mqtt-spoold "
                   "--test-config, then %s\"",
-                  text, program->gateway ? "send HUP again" : "start the daemon again");
+                  text, program->gateway ? RELOAD_REMEDY : "start the daemon again");
 }
 
 /* Return: 0, or an exit code. If memory is short the file is not at fault: systemd tries
@@ -210,7 +211,7 @@ static void log_reload_refused(const struct program *program, int result, const 
 {
     log_config_error(program, result, error);
     log_warning("reload_refused configuration=unchanged remedy=\"the line before has the "
-                "error: correct it, then send HUP again\"");
+                "error: correct it, then " RELOAD_REMEDY "\"");
 }
 
 /* What the daemon would start with, and then wait for. Return: the exit code. */

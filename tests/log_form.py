@@ -32,6 +32,12 @@ PLAIN = re.compile(r'"(?:[^"\\]|\\.)*"|why|remedy|'
                    r"uplink_build_limitations|uplink_remedy)\([^()]*\)")
 
 
+def reload_remedy():
+    """The literal that stands for RELOAD_REMEDY in formats."""
+    with open(os.path.join(ROOT, "base", "reload.h")) as header:
+        return re.search(r'#define RELOAD_REMEDY ("[^"]*")', header.read()).group(1)
+
+
 def format_at(text, at):
     """The format that begins there, or None where it is no literal."""
     parts = []
@@ -81,11 +87,11 @@ def formats():
 
 def calls(pattern=CALL.pattern):
     """[(file:line, format, the arguments behind it)]"""
-    found = []
+    found, reload = [], reload_remedy()
     for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "**", "*.c"), recursive=True)
                        + glob.glob(os.path.join(ROOT, "base", "*.c"))):
         with open(path) as source:
-            text = source.read()
+            text = source.read().replace("RELOAD_REMEDY", reload)
         for call in re.finditer(pattern, text):
             place = "%s:%d" % (os.path.relpath(path, ROOT), text.count("\n", 0, call.start()) + 1)
             found.append((place, format_at(text, call.end()),
@@ -133,6 +139,14 @@ def a_line_that_names_a_failure_names_its_remedy():
     equal([line for line in bare if line[0] not in WITHOUT_REMEDY], [], "lines without a remedy")
     for event, (count, why) in WITHOUT_REMEDY.items():
         equal(sum(line[0] == event for line in bare), count, "%s, because %s" % (event, why))
+
+
+@case
+def who_has_to_reload_is_told_the_command():
+    texts = [(place, text) for place, form, arguments in calls() for text in [form] + arguments]
+    check(any("systemctl reload" in text for _, text in texts), "the texts are found")
+    equal([found for found in texts if "HUP" in found[1].replace(reload_remedy()[1:-1], "")], [],
+          "texts with a HUP of their own: base/reload.h has the words")
 
 
 @case

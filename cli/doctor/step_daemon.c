@@ -3,6 +3,7 @@
  * step_daemon.c - does the daemon run, answer at its socket, and what does it report?
  */
 #include "base/clock.h"
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
 #include "cli/doctor/judge.h"
@@ -11,6 +12,7 @@
 #include "cli/doctor/user.h"
 #include "cli/verbs/control.h"
 #include "cli/verbs/publish-private.h"
+#include "cli/verbs/socket_remedy.h"
 #include "daemon/config/config.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
@@ -89,8 +91,9 @@ static void report_no_status(struct doctor_work *work, int connack)
     if (connack == MQTT_NOT_AUTHORIZED) {
         doctor_add(
             work, DOCTOR_WARNING,
-            "run this as a user of access, or give this one an entry and send HUP: "
-            "{ user = \"NAME\"; admin = true; }; its status file is used instead",
+            "run this as a user of access, or give this one an entry, "
+            "{ user = \"NAME\"; admin = true; }, and " RELOAD_REMEDY
+            "; its status file is used instead",
             "it runs and answers a CONNECT at %s with code 0x%02X: access has no entry for "
             "this user (uid %u)",
             socket, (unsigned)connack, (unsigned)geteuid());
@@ -114,12 +117,12 @@ static void report_no_status(struct doctor_work *work, int connack)
 static void report_answer(struct doctor_work *work)
 {
     const char *socket = work->config->listen.socket;
+    char remedy[SOCKET_REMEDY_MAX];
     json_t *root = NULL;
     int code, connack;
 
     if (faccessat(AT_FDCWD, socket, W_OK, AT_EACCESS) < 0 && errno == EACCES) {
-        doctor_add(work, DOCTOR_SKIPPED,
-                   "run this as root or as a member of the group of the socket",
+        doctor_add(work, DOCTOR_SKIPPED, socket_remedy(socket, remedy),
                    "this user may not open %s", socket);
         judge(work, read_file());
         return;

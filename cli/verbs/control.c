@@ -41,6 +41,8 @@ enum {
 #define CONTROL_REMEDY                                                                         \
     "run this as an administrator: without access in the configuration that is root (sudo "    \
     "mqtt-spool ...), with it a user, root too, whose entry has admin = true"
+/* Before what opens the socket, which is not enough then. */
+#define CONTROL_OPEN_REMEDY CONTROL_REMEDY "; to open the socket as such a user: "
 
 struct control {
     struct mosquitto *client;
@@ -68,7 +70,7 @@ static void control_fail(struct control *control, int code)
 
 static int not_admin(void)
 {
-    cli_error("this user may not steer the daemon: " CONTROL_REMEDY);
+    cli_error("only an administrator may ask the daemon for that: " CONTROL_REMEDY);
     return EX_NOPERM;
 }
 
@@ -249,7 +251,8 @@ static int control_subscribe(struct control *control, const char *socket)
     mosquitto_subscribe_v5_callback_set(control->client, on_subscribe);
     mosquitto_publish_v5_callback_set(control->client, on_publish);
     mosquitto_message_v5_callback_set(control->client, on_message);
-    code = daemon_client_connect(control->client, socket, UINT16_MAX, open_ms, CONTROL_REMEDY);
+    code = daemon_client_connect(control->client, socket, UINT16_MAX, open_ms,
+                                 control->ret_status ? "" : CONTROL_OPEN_REMEDY);
     if (code != EX_OK)
         return code;
     control->give_up_ms = publish_now_ms() + open_ms;

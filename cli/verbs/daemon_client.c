@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
+#include "cli/verbs/socket_remedy.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -62,9 +63,11 @@ int daemon_client_new(const char *client_id,
 
 static int report_connect_error(const char *socket, int error, const char *remedy)
 {
+    char text[SOCKET_REMEDY_MAX];
+
     switch (error) {
     case EACCES:
-        cli_error("may not open %s: %s", socket, remedy);
+        cli_error("may not open %s: %s%s", socket, remedy, socket_remedy(socket, text));
         return EX_NOPERM;
     case EINTR:
     case EAGAIN:

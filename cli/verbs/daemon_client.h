@@ -31,7 +31,8 @@ MUST_CHECK int daemon_client_new(const char *client_id,
  * daemon_client_connect() - connects to the socket
  * @keepalive_s: the daemon answers no ping while it works at a request
  * @timeout_ms:  of the system call; the daemon's answer comes by the callback on_connect
- * @remedy:      what to do if this user may not open the socket
+ * @remedy:      what a user needs besides the right to open the socket: a text before
+ *               socket_remedy() if that is missing, or ""
  *
  * Return: EX_OK; EX_NOPERM, EX_TEMPFAIL or EX_UNAVAILABLE, reported.
  */

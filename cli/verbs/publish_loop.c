@@ -179,8 +179,7 @@ int publish_exchange(struct publisher *publisher)
     mosquitto_disconnect_v5_callback_set(publisher->client, on_disconnect);
     mosquitto_publish_v5_callback_set(publisher->client, on_publish);
     code = daemon_client_connect(publisher->client, options->socket, KEEPALIVE_S,
-                                 options->timeout_ms,
-                                 "run this as a member of the socket's group (ls -l shows it)");
+                                 options->timeout_ms, "");
     if (code == EX_OK) {
         run_loop(publisher);
         publish_report_end(publisher);

@@ -8,9 +8,10 @@
 static const char help_text[] =
     "Usage: mqtt-spool release [OPTION]...\n"
     "\n"
-    "Resumes sending after hold: of all lanes, or of one.\n"
+    "Resumes sending after hold. Without --lane it ends every hold: of all lanes\n"
+    "together, and of lanes that were held alone.\n"
     "\n"
-    "      --lane NAME    of this lane only\n"
+    "      --lane NAME    of this lane only; not while all are held together\n"
     "      --json         one object: command, ok\n"
     "      --socket PATH  the daemon's socket, instead of the configured one\n"
     "\n"
@@ -22,7 +23,8 @@ int cli_release(const struct cli *cli, int argc, char **argv)
     static const struct command_verb release = {
         .name = "release",
         .help = help_text,
-        .done = "Released: messages are sent again.",
+        .done = "Released: messages of all lanes are sent again, also of those that were held "
+                "alone.",
         .lane_done = {"Released: messages of lane", "are sent again."},
     };
 

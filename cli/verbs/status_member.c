@@ -4,6 +4,7 @@
  */
 #include "cli/verbs/status_member.h"
 
+#include "base/reload.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
@@ -62,7 +63,7 @@ const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_
 {
     const char *name = json_string_value(json_object_get(lane, "name"));
 
-    text_format(text, STATUS_CELL_MAX, "%s, or raise %s%s and send HUP",
+    text_format(text, STATUS_CELL_MAX, "%s, or raise %s%s and " RELOAD_REMEDY,
                 json_is_true(json_object_get(lane, "held")) ? "release it (mqtt-spool release)"
                                                             : "bring the link back",
                 name && strcmp(name, "default") == 0 ? "retention." : "its ",

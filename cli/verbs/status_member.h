@@ -33,7 +33,7 @@ const char *status_size(const json_t *root,
 bool status_lane_evicts(const json_t *lane);
 /* A full lane may be so by its bytes too. */
 bool status_lane_is_full_by_messages(const json_t *lane);
-/* What to do: "bring the link back, or raise its max_messages and send HUP". Returns @text. */
+/* What to do: "bring the link back, or raise its max_messages and reload". Returns @text. */
 const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX]);
 
 #endif

@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/reload.h"
 #include "base/same_file.h"
 #include "base/view.h"
 #include "daemon/audit/audit-private.h"
@@ -81,7 +82,8 @@ static bool audit_detect_deletion(struct audit *audit)
     if (audit_may_log_replacement(audit, &suppressed))
         log_warning(
             "audit_deleted file=%s lost=%s next=%s suppressed=%" PRIu64
-            " remedy=\"find out what deletes or replaces it; rotate by rename and HUP\"",
+            " remedy=\"find out what deletes or replaces it; rotate by rename and " RELOAD_REMEDY
+            "\"",
             audit_quote_file(audit, file),
             log_quote(quoted, sizeof(quoted), lost, strlen(lost)),
             is_replaced ? "that_file" : "new_file", suppressed);
@@ -303,9 +305,9 @@ void audit_reopen(struct audit *audit, const struct audit_settings *settings)
     }
     audit_close(audit);
     if (audit_apply_settings(audit, settings) < 0)
-        log_error(
-            "audit_settings_kept error=\"%s\" remedy=\"free memory, then send HUP again\"",
-            strerror(ENOMEM));
+        log_error("audit_settings_kept error=\"%s\" remedy=\"free memory, then " RELOAD_REMEDY
+                  "\"",
+                  strerror(ENOMEM));
     audit->outage.retry_ms = audit->now_ms;
     audit_try_open(audit);
 }

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/json.h"
+#include "base/reload.h"
 #include "base/view.h"
 #include "base/zero_tail.h"
 #include "daemon/audit/sealing.h"
@@ -41,13 +42,12 @@ static int audit_recover_truncated(struct audit *audit, off_t size)
     int r;
 
     if (audit_may_log_replacement(audit, &suppressed))
-        log_error(
-            "audit_truncated file=%s lost_bytes=%jd written_again_after_seq=%" PRIu64
-            " suppressed=%" PRIu64
-            " remedy=\"rotate by rename and HUP, never by copytruncate; and write no older "
-            "copy over the file while the daemon runs\"",
-            audit_quote_file(audit, file), (intmax_t)(audit->file.kept_bytes - size),
-            audit->progress.cursor_seq, suppressed);
+        log_error("audit_truncated file=%s lost_bytes=%jd written_again_after_seq=%" PRIu64
+                  " suppressed=%" PRIu64 " remedy=\"rotate by rename and " RELOAD_REMEDY
+                  ", never by copytruncate; and write no older "
+                  "copy over the file while the daemon runs\"",
+                  audit_quote_file(audit, file), (intmax_t)(audit->file.kept_bytes - size),
+                  audit->progress.cursor_seq, suppressed);
     r = audit_mend_tail(audit, audit->file.fd, &seq);
     if (r < 0)
         return r;

@@ -837,6 +837,14 @@ static int end_message(struct forward *forward,
         spool_return(forward->spool, answer->id, was_tried ? INT64_MAX : 0));
 }
 
+/* Without the mark of careful.c, which is no closing. */
+static unsigned without_mark(unsigned closings)
+{
+    if (closings > POISON_CERTAIN)
+        return closings - POISON_CERTAIN;
+    return closings > POISON_ALONE ? closings - POISON_ALONE : closings;
+}
+
 static void log_suspected(uint64_t id, unsigned closings)
 {
     log_warning("message_suspected id=%" PRIu64 " closings=%u remedy=\"so often the broker "
@@ -952,7 +960,7 @@ static int suspect_message(struct forward *forward, uint64_t id)
         return settle_ignore_unknown(forward, id, r);
     enum poison_verdict verdict = poison_on_closing(&forward->poison, id, closings);
     if (verdict == POISON_BEGINS)
-        log_suspected(id, closings);
+        log_suspected(id, without_mark(closings));
     stay_for_proof(forward, id);
     bool is_parked = verdict == POISON_WAITS ||
                      (forward->poison.step == POISON_OTHER && id == forward->poison.suspect_id);

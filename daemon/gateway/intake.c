@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/reload.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
@@ -70,6 +71,18 @@ static bool replaces(const struct intake *intake, enum intake_full why)
            intake->turn->now.boot_ms - intake->why_found_ms >= CONDITION_OVER_MS;
 }
 
+/* By the policies of the lanes, as publish.c decides it. */
+static const char *fate_of_messages(const struct config *config, enum intake_full why)
+{
+    unsigned blocking = 0;
+
+    for (unsigned lane = 0; lane <= config->lane_count && why != INTAKE_FULL_MOVED; lane++)
+        blocking += config_lane_limits(config, lane)->when_full == CONFIG_BLOCK;
+    if (blocking == 0)
+        return "refused";
+    return blocking > config->lane_count ? "blocked" : "refused_or_blocked";
+}
+
 void intake_note_full(struct intake *intake, enum intake_full why)
 {
     bool begins = condition_set(&intake->full, intake->turn->now.boot_ms);
@@ -80,8 +93,8 @@ void intake_note_full(struct intake *intake, enum intake_full why)
     if (!is_new)
         return;
     intake->why = why;
-    log_warning("spool_full reason=%s new_messages=refused remedy=\"%s\"",
-                intake_full_name(why), intake_full_remedy(why));
+    log_warning("spool_full reason=%s new_messages=%s remedy=\"%s\"", intake_full_name(why),
+                fate_of_messages(intake->config, why), intake_full_remedy(why));
 }
 
 /* @is_refused: spool_full follows, so the cause is logged before it, even if the shortage was
@@ -253,13 +266,13 @@ void intake_note_lane_full(struct intake *intake, unsigned lane)
     if (!condition_set(&intake->lane_full[lane], intake->turn->now.boot_ms))
         return;
     write_lane_remedy(intake, name, remedy);
-    log_warning("spool_full reason=limits lane=%s new_messages=%s remedy=\"%s, or raise "
-                "max_messages or max_bytes of this lane (of retention for default) and send "
-                "HUP\"",
-                name,
-                config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
-                                                                            : "refused",
-                remedy);
+    log_warning(
+        "spool_full reason=limits lane=%s new_messages=%s remedy=\"%s, or raise "
+        "max_messages or max_bytes of this lane (of retention for default) and " RELOAD_REMEDY
+        "\"",
+        name,
+        config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused",
+        remedy);
 }
 
 void intake_note_lane_room(struct intake *intake, unsigned lane)

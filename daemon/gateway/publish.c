@@ -44,8 +44,18 @@ publish_refuse(struct gateway *gateway, uint8_t code, const char *reason)
         .kind = CONNECTION_REFUSE, .code = code, .why = gateway->counters.refused_reason};
 }
 
-/* What is wrong is the message itself, so another try is refused, too. The topic comes last,
- * because it may be cut. */
+/* The topic comes last, because it may be cut. */
+static void describe_refused(const struct connection_publish *publish,
+                             const char *cause,
+                             char reason[static COUNTERS_REASON_MAX])
+{
+    struct view topic = publish->packet->topic;
+
+    text_format(reason, COUNTERS_REASON_MAX, "%s (%zu bytes, topic %.*s)", cause,
+                publish->packet->payload.size, (int)topic.size, (const char *)topic.data);
+}
+
+/* What is wrong is the message itself, so another try is refused, too. */
 static struct connection_verdict
 publish_refuse_forever(struct gateway *gateway,
                        const struct client *client,
@@ -53,17 +63,40 @@ publish_refuse_forever(struct gateway *gateway,
                        uint8_t code,
                        const char *cause)
 {
-    bool is_command = view_is(publish->packet->topic, CONTROL_TOPIC);
-    struct view topic = publish->packet->topic;
     char reason[COUNTERS_REASON_MAX];
 
-    text_format(reason, sizeof(reason), "%s (%zu bytes, topic %.*s)", cause,
-                publish->packet->payload.size, (int)topic.size, (const char *)topic.data);
+    describe_refused(publish, cause, reason);
     turn_read_clock(&gateway->turn);
     if (publish->has_answer)
-        clients_log_refused(client, reason,
-                            is_command ? control_remedy(client) : CORRECT_MESSAGE);
+        clients_log_refused(client, reason, CORRECT_MESSAGE);
     return publish_refuse(gateway, code, reason);
+}
+
+/* It is no message that a program wanted to have sent, so it is not counted as one. @why: a
+ * literal. */
+static struct connection_verdict command_refuse(uint8_t code, const char *why)
+{
+    return (struct connection_verdict){.kind = CONNECTION_REFUSE, .code = code, .why = why};
+}
+
+static struct connection_verdict refuse_no_admin(const struct client *client,
+                                                 const struct connection_publish *publish)
+{
+    static const char cause[] = "not an administrator";
+    char reason[COUNTERS_REASON_MAX];
+
+    describe_refused(publish, cause, reason);
+    if (publish->has_answer)
+        clients_log_refused(client, reason, control_remedy(client));
+    return command_refuse(MQTT_NOT_AUTHORIZED, cause);
+}
+
+static struct connection_verdict refuse_moved(struct gateway *gateway, bool is_command)
+{
+    const char *why = intake_full_name(INTAKE_FULL_MOVED);
+
+    return is_command ? command_refuse(MQTT_QUOTA_EXCEEDED, why)
+                      : publish_refuse(gateway, MQTT_QUOTA_EXCEEDED, why);
 }
 
 /* The first lane that has a matching filter takes the message. */
@@ -161,17 +194,6 @@ static struct connection_verdict refuse_too_large(struct gateway *gateway,
     return verdict;
 }
 
-static struct connection_verdict refuse_server_topic(struct gateway *gateway,
-                                                     const struct client *client,
-                                                     const struct connection_publish *publish)
-{
-    bool is_command = view_is(publish->packet->topic, CONTROL_TOPIC);
-
-    return publish_refuse_forever(gateway, client, publish, MQTT_NOT_AUTHORIZED,
-                                  is_command ? "not an administrator"
-                                             : "a topic that begins with $");
-}
-
 /* Refuse it, or hold it back? By the policy of its lane, whatever is full. */
 static bool refuses_when_full(const struct gateway *gateway, unsigned lane)
 {
@@ -209,11 +231,11 @@ on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 {
     bool is_patient = intake_awaits_unlock(&gateway->intake);
 
-    if (!is_patient && refuses_when_full(gateway, lane)) {
+    if (!is_patient)
         intake_note_full(&gateway->intake, INTAKE_FULL_LOCKED);
+    if (!is_patient && refuses_when_full(gateway, lane))
         return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
                               intake_full_name(INTAKE_FULL_LOCKED));
-    }
     edge_timer_arm_later(&gateway->edge_timer, GATEWAY_LOCKED_RETRY_MS);
     return publish_hold(client, is_patient ? CONNECTION_WAIT : CONNECTION_BLOCK);
 }
@@ -273,8 +295,7 @@ static struct connection_verdict publish_append(struct gateway *gateway,
         return on_locked(gateway, client, message->lane);
     if (r == SPOOL_E_MOVED) {
         edge_timer_arm_urgent(&gateway->edge_timer); /* its commit finds it, too */
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
-                              intake_full_name(INTAKE_FULL_MOVED));
+        return refuse_moved(gateway, false);
     }
     if (r != 0) {
         turn_fail(&gateway->turn, r, "append");
@@ -312,6 +333,7 @@ struct connection_verdict gateway_on_publish(void *userdata,
     struct gateway *gateway = userdata;
     bool has_turn = client->waiter.has_turn;
     bool is_notification = gateway_is_bridge_notification(publish->packet->topic);
+    bool is_command = view_is(publish->packet->topic, CONTROL_TOPIC);
 
     client->waiter.has_turn = false;
     if (publish->is_first) /* no commit comes between those that were read together */
@@ -321,15 +343,16 @@ struct connection_verdict gateway_on_publish(void *userdata,
     if (gateway->turn.has_failed || stop_has_begun(&gateway->stop))
         return (struct connection_verdict){.kind = CONNECTION_STOP};
     if (gateway->turn.has_moved)
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
-                              intake_full_name(INTAKE_FULL_MOVED));
-    if (view_is(publish->packet->topic, CONTROL_TOPIC) &&
-        (client_is_admin(client) || control_is_awaited(gateway, client)))
+        return refuse_moved(gateway, is_command);
+    if (is_command && (client_is_admin(client) || control_is_awaited(gateway, client)))
         return control_on_publish(gateway, client, publish);
     if (!has_turn && !clients_admit_rate(client))
         return (struct connection_verdict){.kind = CONNECTION_THROTTLE};
+    if (is_command)
+        return refuse_no_admin(client, publish);
     if (publish->packet->topic.data[0] == '$' && !is_notification)
-        return refuse_server_topic(gateway, client, publish);
+        return publish_refuse_forever(gateway, client, publish, MQTT_NOT_AUTHORIZED,
+                                      "a topic that begins with $");
     if (!is_notification && !access_may_publish(&client->access, publish->packet->topic))
         return publish_refuse_forever(gateway, client, publish, MQTT_NOT_AUTHORIZED,
                                       "a topic that access does not allow");

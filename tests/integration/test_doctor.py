@@ -324,7 +324,7 @@ def a_user_that_may_not_connect_has_the_status_file_judged():
         skip("another user cannot run the program where it was built")
     wait_for(lambda: gateway.status()["link"]["last_error"], 60, "an error of the link")
     seen = doctor(gateway, wrap=setpriv)
-    seen.finds("skipped", "daemon", "this user may not open")
+    seen.finds("skipped", "daemon", "this user may not open", "run this as root (sudo)")
     seen.finds("warning", "daemon", "its link is", "last error: connection refused")
     gateway.stop()
 

@@ -7,10 +7,13 @@ the audit file who did it.
 """
 
 import base64
+import grp
 import json
 import os
 import pty
+import pwd
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -241,35 +244,69 @@ def a_drop_asks_on_a_terminal_and_without_one_needs_yes():
     equal([line["admin"] for line in admin_lines(gateway)], ["drop"], "one line")
 
 
-@case
-def only_an_administrator_steers_and_a_daemon_that_is_stopped_is_69():
+def open_folders(gateway):
+    """So that another user reaches the configuration and the socket; root only."""
     if os.geteuid() != 0:
         skip("needs root: it becomes another user")
-    gateway = Gateway(listen={"mode": "0666"}).start()
-    publish(gateway, "a", 1)
     for folder in (gateway.folder, gateway.run_folder):
         os.chmod(folder, 0o755)
     os.chmod(gateway.config, 0o644)
 
+
+def as_nobody(gateway, *arguments, gid=65534):
     def become():
         os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
+        os.setresgid(gid, gid, gid)
         os.setresuid(65534, 65534, 65534)
+    return subprocess.run([processes.tool_path(), "-c", gateway.config] + list(arguments),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, preexec_fn=become)
 
-    def as_nobody(*arguments):
-        return subprocess.run([processes.tool_path(), "-c", gateway.config] + list(arguments),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=60, preexec_fn=become)
+
+@case
+def only_an_administrator_steers_and_a_daemon_that_is_stopped_is_69():
+    gateway = Gateway(listen={"mode": "0666"}).start()
+    publish(gateway, "a", 1)
+    open_folders(gateway)
     for arguments in (("flush",), ("hold",), ("drop", "--all", "--yes"), ("list",), ("show", "1"),
                       ("requeue", "--all"), ("log-level", "info"), ("rotate",), ("release",)):
-        done = as_nobody(*arguments)
+        done = as_nobody(gateway, *arguments)
         equal(done.returncode, NOT_ALLOWED, "%s (it says: %s)" % (arguments, done.stderr))
+        check(b"only an administrator may ask the daemon for that: run this as" in done.stderr,
+              "the reason", done.stderr)
     equal(gateway.ledger()["spooled"], 1, "nothing was changed")
+    producers = gateway.fresh_status()["producers"]
+    equal([producers["messages_refused"], producers["refused_reason"]], [0, None],
+          "commands are no messages")
     gateway.stop()
     for arguments in (("flush",), ("hold",), ("release",), ("drop", "--all", "--yes"),
                       ("requeue", "--all"), ("log-level", "info"), ("rotate",)):
         done = run(gateway, *arguments, code=UNAVAILABLE)
         check(b"no daemon listens" in done.stderr, "the reason", done.stderr)
+
+
+@case
+def who_may_not_open_the_socket_is_told_how_to_become_a_member_of_its_group():
+    gateway = Gateway(listen={"mode": "0660"}).start()
+    open_folders(gateway)
+    user, other = pwd.getpwuid(65534), grp.getgrnam("daemon")
+    shutil.chown(gateway.socket, group=other.gr_gid)
+    member = ("make this user a member of its group (sudo adduser %s %s), which holds from the "
+              "next login on" % (user.pw_name, other.gr_name)).encode()
+    for arguments in (("publish", "-t", "a", "-m", "b"), ("hold",)):
+        done = as_nobody(gateway, *arguments)
+        equal(done.returncode, NOT_ALLOWED, "%s (it says: %s)" % (arguments, done.stderr))
+        check(b"may not open " + gateway.socket.encode() in done.stderr, "what", done.stderr)
+        check(member in done.stderr, "the group", done.stderr)
+    check(b"run this as an administrator" in done.stderr, "and what a command needs", done.stderr)
+    shutil.chown(gateway.socket, group=user.pw_gid)
+    done = as_nobody(gateway, "publish", "-t", "a", "-m", "b", gid=other.gr_gid)
+    equal(done.returncode, NOT_ALLOWED, "one that was added since its login")
+    check(b"log in again" in done.stderr, "when it holds", done.stderr)
+    check(b"adduser" not in done.stderr, "it is a member", done.stderr)
+    shutil.chown(gateway.socket, group=0)
+    done = as_nobody(gateway, "publish", "-t", "a", "-m", "b")
+    check(b"run this as root" in done.stderr, "not a member of root's group", done.stderr)
 
 
 @case

@@ -135,11 +135,11 @@ static void a_lane_that_evicts_is_a_warning(void **state)
         "warning lane small is full (100 of 100 messages): each new message evicts the "
         "oldest one, 150 were evicted so far",
         "mqtt-spool failures names them; bring the link back, or raise its max_messages "
-        "and send HUP");
+        "and reload (systemctl reload mqtt-spoold, or HUP)");
     page = judge("{'lanes': [{'name': 'default', " EVICTING ", 'held': true}]}");
     assert_found(
         page, "warning lane default is full (100 of 100 messages): each new",
-        "release it (mqtt-spool release), or raise retention.max_messages and send HUP");
+        "release it (mqtt-spool release), or raise retention.max_messages and reload (systemctl reload mqtt-spoold, or HUP)");
     assert_null(strstr(page, "so far"));
     assert_null(strstr(page, "failures"));
     /* One more of their size has no room. */

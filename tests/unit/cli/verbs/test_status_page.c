@@ -313,16 +313,19 @@ static void a_full_lane_has_its_limit_and_its_remedy(void **state)
 
     (void)state;
     assert_contains(
-        text, "intake    lane \"default\" REFUSES new messages: 5 of 5 messages, "
-              "when_full = \"refuse\"\n"
-              "          bring the link back, or raise retention.max_messages and send HUP\n"
-              "          1 message refused since the start\n");
+        text,
+        "intake    lane \"default\" REFUSES new messages: 5 of 5 messages, "
+        "when_full = \"refuse\"\n"
+        "          bring the link back, or raise retention.max_messages and reload (systemctl reload mqtt-spoold, or HUP)\n"
+        "          1 message refused since the start\n");
     text = own_page("{\"lanes\":[{\"name\":\"alarms\",\"messages\":1,\"bytes\":1024,"
                     "\"max_messages\":5,\"max_bytes\":1024,\"full\":true,"
                     "\"when_full\":\"block\"}]}");
     assert_contains(text, "lane \"alarms\" HOLDS ITS PRODUCERS BACK: 1.0 KiB of 1.0 KiB "
                           "(max_bytes), when_full = \"block\"");
-    assert_contains(text, "bring the link back, or raise its max_bytes and send HUP");
+    assert_contains(
+        text,
+        "bring the link back, or raise its max_bytes and reload (systemctl reload mqtt-spoold, or HUP)");
     assert_lacks(text, "refused since");
     assert_contains(
         own_page("{\"lanes\":[{\"name\":\"alarms\",\"messages\":5,\"max_messages\":5,"
@@ -345,14 +348,14 @@ static void a_full_lane_that_evicts_has_a_remark(void **state)
         "lanes     small            5 of 5 messages, 10 B of 1.0 KiB, oldest 1 s\n"
         "          FULL: each new message EVICTS the oldest one, 150 were evicted so far\n"
         "          -> mqtt-spool failures names them; bring the link back, or raise its "
-        "max_messages and send HUP\n"
+        "max_messages and reload (systemctl reload mqtt-spoold, or HUP)\n"
         "          default          2 messages");
     assert_contains(
         own_page("{\"lanes\":[{\"name\":\"default\"," EVICTING ",\"held\":true}]}"),
         "\n          FULL: each new message EVICTS the oldest one, 150 were evicted so "
         "far\n"
         "          -> mqtt-spool failures names them; release it (mqtt-spool release), "
-        "or raise retention.max_messages and send HUP\n"
+        "or raise retention.max_messages and reload (systemctl reload mqtt-spoold, or HUP)\n"
         "          HELD by an operator\n");
 }
 

@@ -493,7 +493,8 @@ static void a_connection_that_fails_has_its_exit_code_and_its_remedy(void **stat
          "mqtt-spool: no daemon listens at " SOCKET
          ": start the daemon (systemctl start mqtt-spoold)"},
         {ECONNREFUSED, EX_UNAVAILABLE, "name its socket with --socket or -c"},
-        {EACCES, EX_NOPERM, "run this as a member of the socket's group"},
+        {EACCES, EX_NOPERM,
+         "may not open " SOCKET ": run this as root (sudo), or as a user who"},
         {EAGAIN, EX_TEMPFAIL, "just now; try again"},
         {EINTR, EX_TEMPFAIL, "just now; try again"},
         {ENOTSOCK, EX_UNAVAILABLE,

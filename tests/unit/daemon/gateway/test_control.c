@@ -179,11 +179,22 @@ static void others_than_administrators_are_refused(void **state)
     assert_int_equal(verdict.kind, CONNECTION_REFUSE);
     assert_int_equal(verdict.code, MQTT_NOT_AUTHORIZED);
     assert_int_equal(fakes.retries, 0);
-    assert_int_equal(fakes.gateway->counters.refused, 1);
+    assert_int_equal(fakes.gateway->counters.refused, 0); /* no message was */
     assert_int_equal(fakes_logged("message_refused reason=\"not an administrator (19 bytes, "
                                   "topic $CONTROL/spool/v1)\" client=\"user\" uid=1000 "),
                      1);
     assert_int_equal(fakes_logged("set admin in the entry of access that fits it"), 1);
+}
+
+static void a_command_while_files_are_moved_is_no_refused_message(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    struct connection *connection = fakes_connect("root", 0);
+    fakes.gateway->turn.has_moved = true;
+    assert_int_equal(ask(connection, "{\"command\":\"flush\"}").code, MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(fakes.gateway->counters.refused, 0);
+    fakes.gateway->turn.has_moved = false;
 }
 
 /* An entry for this user alone would refuse every other producer. */
@@ -598,6 +609,7 @@ int main(void)
         FAKES_TEST(the_line_is_waited_for_unless_the_file_is_broken),
         FAKES_TEST(what_fails_is_refused_and_explained),
         FAKES_TEST(others_than_administrators_are_refused),
+        FAKES_TEST(a_command_while_files_are_moved_is_no_refused_message),
         FAKES_TEST(without_an_access_list_the_remedy_is_root),
         FAKES_TEST(without_a_subscription_there_is_no_answer),
         FAKES_TEST(a_drop_takes_steps_and_others_are_served_between_them),

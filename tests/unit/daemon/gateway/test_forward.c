@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "daemon/config/config.h"
+#include "daemon/gateway/careful.h"
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
@@ -714,6 +715,22 @@ static void a_message_at_which_the_broker_closes_alone_is_poison(void **state)
     assert_int_equal(fakes_logged("message_poison id=2 "), 1);
     assert_int_equal(fakes.excuses, 1);
     assert_true(fakes.link.in_flight > 10); /* all others */
+}
+
+/* The mark that is set before a message is sent carefully counts as POISON_ALONE closings. */
+static void the_mark_of_careful_sending_is_no_closing_in_the_log(void **state)
+{
+    struct gateway *gateway = open_with(0);
+    struct connection *connection = fakes_connect("two", 1000);
+
+    (void)state;
+    gateway->forward.careful = (struct careful){.has_begun = true, .is_on = true, .left = 100};
+    (void)fakes_publish(connection, "plant/1", "payload");
+    while (fakes.link.in_flight == 0)
+        fakes_edge();
+    assert_int_equal(spool_count_suspects(gateway->spool, POISON_ALONE), 1);
+    fakes_close_at(1, -1);
+    assert_int_equal(fakes_logged("message_suspected id=1 closings=1 "), 1);
 }
 
 /* Until the broker has closed at it often enough to condemn it. */
@@ -1552,6 +1569,7 @@ int main(void)
         FAKES_TEST(a_refused_link_resumes_if_the_operator_chooses_reject),
         FAKES_TEST(an_acceptance_between_them_ends_a_row_of_refusals),
         FAKES_TEST(a_message_at_which_the_broker_closes_alone_is_poison),
+        FAKES_TEST(the_mark_of_careful_sending_is_no_closing_in_the_log),
         FAKES_TEST(a_message_is_poison_only_if_each_broker_closes_at_it),
         FAKES_TEST(a_message_at_which_one_broker_closes_is_delivered_by_another),
         FAKES_TEST(a_message_that_one_closes_at_and_the_other_refuses_ends),

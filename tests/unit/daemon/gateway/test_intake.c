@@ -25,7 +25,8 @@
 
 #define BLOCKED                                                                                \
     "{ name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"block\"; }"
-#define BLOCKED_LANE "lanes = ( " BLOCKED " );"
+#define BLOCKED_LANE    "lanes = ( " BLOCKED " );"
+#define BLOCKED_DEFAULT "retention: { when_full = \"block\"; };"
 
 static struct intake *open_intake(const char *extra)
 {
@@ -63,6 +64,34 @@ static void a_reason_is_logged_once_and_its_end_once(void **state)
     assert_int_equal(intake_full_reason(intake), INTAKE_HAS_ROOM);
     intake_note_room(intake);
     assert_int_equal(fakes_logged("spool_room"), 1);
+}
+
+/* Opened with the configuration @extra. */
+static void expect_logged(const char *extra, enum intake_full why, const char *line)
+{
+    intake_note_full(open_intake(extra), why);
+    assert_int_equal(fakes_logged(line), 1);
+}
+
+static void the_line_says_that_messages_wait_where_all_lanes_block(void **state)
+{
+    (void)state;
+    expect_logged(BLOCKED_LANE BLOCKED_DEFAULT, INTAKE_FULL_DISK,
+                  "spool_full reason=disk new_messages=blocked ");
+}
+
+static void the_line_says_that_some_wait_where_one_lane_blocks(void **state)
+{
+    (void)state;
+    expect_logged(BLOCKED_LANE, INTAKE_FULL_AUDIT,
+                  "spool_full reason=audit_waiting new_messages=refused_or_blocked ");
+}
+
+static void moved_files_refuse_under_every_policy(void **state)
+{
+    (void)state;
+    expect_logged(BLOCKED_DEFAULT, INTAKE_FULL_MOVED,
+                  "spool_full reason=spool_moved new_messages=refused ");
 }
 
 static void another_reason_takes_over_when_the_first_was_not_found_for_a_while(void **state)
@@ -372,6 +401,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAKES_TEST(a_reason_is_logged_once_and_its_end_once),
+        FAKES_TEST(the_line_says_that_messages_wait_where_all_lanes_block),
+        FAKES_TEST(the_line_says_that_some_wait_where_one_lane_blocks),
+        FAKES_TEST(moved_files_refuse_under_every_policy),
         FAKES_TEST(another_reason_takes_over_when_the_first_was_not_found_for_a_while),
         FAKES_TEST(moved_files_outrank_every_other_reason_at_once),
         FAKES_TEST(an_eviction_for_the_disk_is_a_shortage_until_the_disk_has_room),

@@ -268,6 +268,22 @@ static void a_database_locked_for_long_refuses_or_blocks_by_the_lane(void **stat
     assert_false(gateway->intake.lock.is_held);
 }
 
+static void a_database_locked_for_long_is_logged_where_all_lanes_block(void **state)
+{
+    struct gateway *gateway = fakes_open("retention: { when_full = \"block\"; };");
+    struct connection *connection = fakes_connect("one", 1000);
+
+    (void)state;
+    fakes.append.value = SPOOL_E_BUSY;
+    expect_publish(connection, CONNECTION_WAIT, 0);
+    fakes_pass_time(GATEWAY_LOCKED_PATIENCE_MS);
+    expect_publish(connection, CONNECTION_BLOCK, 0);
+    assert_int_equal(fakes_logged("spool_full reason=database_locked new_messages=blocked "),
+                     1);
+    assert_int_equal(intake_full_reason(&gateway->intake), INTAKE_FULL_LOCKED);
+    assert_true(gateway->edge_timer.is_awaited);
+}
+
 static void too_many_waiting_records_refuse_before_the_spool_is_asked(void **state)
 {
     struct gateway *gateway = fakes_open("audit: { max_waiting = 1000; };");
@@ -351,6 +367,7 @@ int main(void)
         FAKES_TEST(a_short_disk_holds_back_where_the_lane_blocks),
         FAKES_TEST(a_locked_database_makes_producers_wait_and_is_tried_now_and_then),
         FAKES_TEST(a_database_locked_for_long_refuses_or_blocks_by_the_lane),
+        FAKES_TEST(a_database_locked_for_long_is_logged_where_all_lanes_block),
         FAKES_TEST(too_many_waiting_records_refuse_before_the_spool_is_asked),
         FAKES_TEST(a_failed_append_ends_the_daemon_without_an_answer),
         FAKES_TEST(moved_files_refuse_and_the_edge_finds_out_why),
