@@ -1305,14 +1305,15 @@ static void a_pair_of_a_map_that_no_message_comes_to_is_warned_of(void **state)
                      "          \"d\", \"2\",\n"
                      "          \"+/t\", \"3\",\n"
                      "          \"e/t\", \"4\" ); } );",
-         "5 lanes.map: \"d\" of lane b is never used: no topic of the lane matches it\n"
+         "5 lanes.map: \"d\" of lane b is used by no new message: no topic of the lane matches "
+         "it\n"
          "7 lanes.map: \"e/t\" of lane b is never used: pairs before it match all of its "
          "topics\n");
     warn(*state,
          BROKER LANE "{ name = \"b\"; topics = ( \"+/t\" );\n"
                      "  map = ( \"a/t\", \"1\", \"+/t\", \"2\" ); } );",
-         "4 lanes.map: \"a/t\" of lane b is never used: lanes before this one take all of its "
-         "topics\n");
+         "4 lanes.map: \"a/t\" of lane b is used by no new message: lanes before this one take "
+         "all of its topics\n");
 }
 
 static void an_entry_of_access_behind_one_that_fits_is_warned_of(void **state)
