@@ -205,7 +205,7 @@ int cli_report(const struct cli *cli, int argc, char **argv)
     code = audit_configure_files(&check, &request.files, AUDIT_ROTATED_MAX, cli, &config);
     if (code == EX_OK)
         code = report_run(&check, &request);
-    id_set_done(&check.ids);
+    id_set_done(&check.seen.ids);
     audit_free_files(&request.files);
     return code;
 }
