@@ -22,7 +22,7 @@
 
 #define ORDER_LANES                                                                            \
     "the first lane that has a matching filter takes a message: put this lane before, or "     \
-    "remove what is not used"
+    "remove what is not used; a lane, once it holds no message"
 #define ORDER_PAIRS "the first filter that matches decides: put this pair before, or remove it"
 #define OTHER_TOPIC                                                                            \
     "correct it; or remove the pair, once no message that was spooled before a HUP needs it: " \
