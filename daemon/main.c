@@ -195,6 +195,17 @@ static void log_config_warnings(const struct config *config)
     }
 }
 
+/* No warnings: a file may be switched off by its ending. */
+static void print_unread(const struct config_unread *unread)
+{
+    for (size_t i = 0; i < unread->count; i++) {
+        char text[CONFIG_ERROR_MAX];
+
+        config_describe_unread(unread, i, text);
+        print_line(stderr, text, "");
+    }
+}
+
 static void print_config_warnings(const struct config *config)
 {
     for (size_t i = 0; i < config->warning_count; i++) {
@@ -218,6 +229,7 @@ static void log_reload_refused(const struct program *program, int result, const 
 static int test_files(const struct program *program, const struct config *config)
 {
     print_config_warnings(config);
+    print_unread(&config->unread);
     if (!named_files_print(config))
         return EX_CONFIG;
     print_line(stdout, program->config_path, ": the configuration is good");

@@ -124,6 +124,7 @@ int audit_check_files(struct audit_check *check, const struct audit_files *files
     if (code == EX_OK && directory && check->question.is_asked)
         code = audit_ask_spool(check, directory);
     audit_close_last(check);
+    audit_explain_jumps(check);
     audit_compare_far(check);
     return code;
 }
@@ -189,6 +190,6 @@ int cli_audit(const struct cli *cli, int argc, char **argv)
     audit_free_files(&request.files);
     audit_free_far(&check);
     audit_free_question(&check.question);
-    id_set_done(&check.ids);
+    id_set_done(&check.seen.ids);
     return code;
 }

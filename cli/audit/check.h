@@ -29,7 +29,31 @@ struct audit_problem {
     const char *file; /* NULL: it is not about a file */
     uint64_t line;    /* 0: it is not about a line */
     bool is_ahead;    /* as if the database were an older copy */
+    uint64_t after;   /* of a jump: the numbers before and after it; */
+    uint64_t before;  /* 0: it is no jump */
     char text[AUDIT_TEXT_MAX];
+};
+
+/* Lines that follow each other. */
+struct audit_run {
+    uint64_t first; /* seq */
+    uint64_t last;
+};
+
+#define AUDIT_RUNS_MAX 64 /* more than the problems that are kept */
+
+struct audit_order {
+    struct audit_run runs[AUDIT_RUNS_MAX];
+    size_t count;
+    size_t current; /* that of the line whose seq is last_seq; AUDIT_RUNS_MAX: not kept */
+    size_t stray;   /* of lines that belong elsewhere, the newest one */
+    bool has_stray;
+};
+
+/* Which numbers and messages the lines had. */
+struct audit_seen {
+    struct audit_order order;
+    struct id_set ids;
 };
 
 /* The same history in the database. */
@@ -85,7 +109,7 @@ struct audit_check {
     uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
     uint64_t admin;  /* lines about what operators changed, besides lines */
     bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
-    struct id_set ids;
+    struct audit_seen seen;
     struct seals seals;
     struct question question;
     uint64_t problem_count;
@@ -112,6 +136,14 @@ void audit_mark_problem_ahead(struct audit_check *check);
 /* The same for a problem that is not one of a line. */
 void audit_add_general_problem(struct audit_check *check, const char *format, ...)
     PRINTF_LIKE(2, 3);
+
+/* The problem noted last is a jump between these numbers. */
+void audit_mark_problem_jump(struct audit_check *check, uint64_t after, uint64_t before);
+
+/* order.c: a line has the numbers @seq to @end. */
+void audit_check_seq(struct audit_check *check, uint64_t seq, uint64_t end);
+/* After the last line: says of each jump what stands elsewhere. */
+void audit_explain_jumps(struct audit_check *check);
 
 /* record.c: checks one line of a file, and notes its problems. Return: 0; -ENOMEM: what was
  * noted of it means nothing. */

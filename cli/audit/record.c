@@ -104,38 +104,9 @@ static void check_outcome(struct audit_check *check, const json_t *object)
                           spool_reason_name(reason), text);
 }
 
-/* A line takes the numbers @seq to @end. */
-static void check_seq(struct audit_check *check, uint64_t seq, uint64_t end)
-{
-    uint64_t last = check->last_seq;
-
-    check->last_seq = end;
-    if (check->first_seq == 0) {
-        check->first_seq = seq;
-        if (check->from != 0 && seq != check->from)
-            audit_add_problem(check, "the first seq is %" PRIu64 " and should be %" PRIu64, seq,
-                              check->from);
-        return;
-    }
-    if (seq == last + 1 || (check->deliveries_omitted && seq > last))
-        return;
-    if (seq > last) {
-        audit_add_problem(
-            check, "seq jumps from %" PRIu64 " to %" PRIu64 ": %" PRIu64 " line%s missing",
-            last, seq, seq - last - 1, seq - last == 2 ? " is" : "s are");
-        return;
-    }
-    audit_add_problem(check,
-                      "seq %" PRIu64 " comes after %" PRIu64
-                      ": a line came twice, the files are not in order (oldest first), or the "
-                      "database was restored from an older copy",
-                      seq, last);
-    audit_mark_problem_ahead(check);
-}
-
 static void check_id(struct audit_check *check, uint64_t id)
 {
-    switch (id_set_add(&check->ids, id)) {
+    switch (id_set_add(&check->seen.ids, id)) {
     case 0:
         break;
     case -EEXIST:
@@ -198,7 +169,7 @@ static void check_pruned(struct audit_check *check, const json_t *object)
                           " there %s %" PRId64 " number%s",
                           count, from, seq, seq == from ? "is" : "are", seq - from + 1,
                           seq == from ? "" : "s");
-    check_seq(check, (uint64_t)from, (uint64_t)seq);
+    audit_check_seq(check, (uint64_t)from, (uint64_t)seq);
     check->pruned += (uint64_t)(seq - from + 1);
     if (get_time(check, object, "time", &time_ms))
         check_time(check, time_ms);
@@ -225,7 +196,7 @@ static void check_record(struct audit_check *check, json_t *object)
 
     check->lines++;
     if (get_number(check, object, "seq", 1, INT64_MAX, &number))
-        check_seq(check, (uint64_t)number, (uint64_t)number);
+        audit_check_seq(check, (uint64_t)number, (uint64_t)number);
     if (get_number(check, object, "id", 1, INT64_MAX, &number))
         check_id(check, (uint64_t)number);
     if (get_time(check, object, "time", &number))

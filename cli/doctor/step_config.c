@@ -61,6 +61,12 @@ static void report_loaded(struct doctor_work *work)
         doctor_add(work, DOCTOR_WARNING, config->warnings[i].remedy, "%s: %s: %s",
                    config->warnings[i].place, config->warnings[i].key,
                    config->warnings[i].text);
+    for (size_t i = 0; i < config->unread.count; i++) {
+        char text[CONFIG_ERROR_MAX];
+
+        config_describe_unread(&config->unread, i, text);
+        doctor_add(work, DOCTOR_OK, "", "%s", text);
+    }
     if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0')
         doctor_add(work, DOCTOR_WARNING,
                    "most brokers want both: name the user, or leave the password out",

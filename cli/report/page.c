@@ -12,17 +12,39 @@
 #include "cli/report/histogram.h"
 #include "cli/report/html.h"
 
+/* The steps of the charts, of which the first and the last may be cut. A record whose time is
+ * after now, by another clock, is in it. */
+static struct summary_period shown_period(const struct page *page)
+{
+    const struct summary_period *period = &page->summary->period;
+    const struct buckets *buckets = &page->summary->buckets;
+    struct summary_period shown = {
+        .since_ms = buckets_start_ms(buckets, 0),
+        .until_ms = buckets_start_ms(buckets, buckets->count),
+    };
+
+    if (shown.since_ms < period->since_ms)
+        shown.since_ms = period->since_ms;
+    if (shown.until_ms > page->now_ms &&
+        buckets_start_ms(buckets, buckets->count - 1) <= page->now_ms)
+        shown.until_ms = page->now_ms;
+    if (shown.until_ms > period->until_ms)
+        shown.until_ms = period->until_ms;
+    return shown;
+}
+
 /* The span of what the charts show, and when and where the page was made. */
 static void put_period(const struct page *page)
 {
-    const struct buckets *buckets = &page->summary->buckets;
     char zone[HTML_TEXT_MAX], utc[CLOCK_TEXT_MAX];
 
     fputs("<p class=\"from\">", page->stream);
-    if (buckets->count > 0) {
-        html_put_time(page->stream, buckets_start_ms(buckets, 0), page->zone_ms);
+    if (page->summary->buckets.count > 0) {
+        const struct summary_period shown = shown_period(page);
+
+        html_put_time(page->stream, shown.since_ms, page->zone_ms);
         fputs(" to ", page->stream);
-        html_put_time(page->stream, buckets_start_ms(buckets, buckets->count), page->zone_ms);
+        html_put_time(page->stream, shown.until_ms, page->zone_ms);
         fputs(". ", page->stream);
     }
     clock_format(page->now_ms, utc);

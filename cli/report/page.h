@@ -49,7 +49,7 @@ struct page {
     char *const *files;
     int file_count;
     const char *host;
-    int64_t now_ms;
+    int64_t now_ms; /* when all was read: no record of this machine is later */
     int64_t zone_ms;
 };
 

@@ -34,7 +34,7 @@ struct summary_period {
 
 struct summary {
     struct summary_period period;
-    int64_t now_ms;
+    int64_t now_ms;  /* when the reading began; once the spool is read, the now of its ages */
     bool is_limited; /* a period was given */
     bool is_partial; /* the first record is not that of seq 1 */
     bool has_record;

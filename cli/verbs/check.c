@@ -298,7 +298,7 @@ static int check_audit(struct check *check)
     }
     files.directory = check->damaged ? NULL : check->directory;
     code = audit_check_files(&audit, &files);
-    id_set_done(&audit.ids);
+    id_set_done(&audit.seen.ids);
     if (code != EX_OK)
         return code;
     check->audit_checked = true;

@@ -174,17 +174,17 @@ static int report_run(struct audit_check *check, const struct report_request *re
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
-    page.now_ms = cli_now().wall_ms;
     page.zone_ms = localtime_r(&now, &local) ? (int64_t)local.tm_gmtoff * 1000 : 0;
     page.stream = output_stream(output);
     page.has_files = request->files.count > 0;
     page.files = request->files.names;
     page.file_count = request->files.count;
     page.host = gethostname(host, sizeof(host) - 1) == 0 ? host : "";
-    summary_init(summary, &request->period, page.now_ms, page.zone_ms);
+    summary_init(summary, &request->period, cli_now().wall_ms, page.zone_ms);
     code = read_all(check, request, summary, &page);
     if (code != EX_OK)
         return code;
+    page.now_ms = cli_now().wall_ms;
     page_put(&page);
     code = output_commit(output);
     output = NULL;
@@ -205,7 +205,7 @@ int cli_report(const struct cli *cli, int argc, char **argv)
     code = audit_configure_files(&check, &request.files, AUDIT_ROTATED_MAX, cli, &config);
     if (code == EX_OK)
         code = report_run(&check, &request);
-    id_set_done(&check.ids);
+    id_set_done(&check.seen.ids);
     audit_free_files(&request.files);
     return code;
 }

@@ -61,11 +61,12 @@ static int take_record(void *userdata, const struct spool_record *record)
 static int take_waiting(struct spool *spool, struct summary *summary)
 {
     const struct spool_selection all = {0};
-    struct spool_time now = cli_now();
+    const struct spool_time now = cli_now();
     struct spool_select *select = NULL;
     struct spool_selected message;
     int result = spool_select_new(spool, SPOOL_PLACE_SPOOLED, &all, &select);
 
+    summary->now_ms = now.wall_ms;
     while (result == 0 || result == SPOOL_E_AGAIN) {
         result = spool_select_next(select, &now, false, &message);
         if (result == 0)

@@ -40,6 +40,7 @@ void config_free(struct config *config)
     config_free_lanes(config);
     config_free_access(config);
     free(config->warnings);
+    config_free_unread(&config->unread);
     if (config->origins)
         config_free_texts(config->origins, config_key_count + 1);
     free(config);
@@ -447,7 +448,8 @@ static int config_print_all(const struct config_loader *loader)
 
 static int config_load_all(struct config_loader *loader)
 {
-    int result = config_list_paths(loader->path, loader->folder, &loader->paths, loader->error);
+    int result = config_list_paths(loader->path, loader->folder, &loader->paths,
+                                   &loader->config->unread, loader->error);
 
     if (result == 0)
         result = config_take_defaults(loader, loader->config);

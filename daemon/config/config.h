@@ -87,6 +87,15 @@ struct config_warning {
     const char *remedy;
 };
 
+#define CONFIG_UNREAD_MAX 8
+
+/* What is in conf.d and is no file of the configuration, because of the ending of its name. */
+struct config_unread {
+    char *paths[CONFIG_UNREAD_MAX]; /* owned; the first ones in the order of their bytes */
+    size_t count;
+    size_t left_out; /* beyond them */
+};
+
 enum config_audit_policy { CONFIG_AUDIT_REFUSE, CONFIG_AUDIT_PRUNE };
 
 struct config {
@@ -136,6 +145,7 @@ struct config {
     struct config_warning *warnings; /* owned; NULL: none; none if is_partial */
     size_t warning_count;
     size_t warnings_left_out; /* beyond CONFIG_WARNINGS_MAX */
+    struct config_unread unread;
 };
 
 #define CONFIG_RESTARTS_MAX 2048 /* the dotted paths of all keys, with their commas */
@@ -204,6 +214,10 @@ MUST_CHECK int config_load_needed(const char *path,
                                   struct config **ret,
                                   char error[static CONFIG_ERROR_MAX]);
 void config_free(struct config *config);
+/* "FILE: not read, and why", for a person; the last text has how many more there are. */
+void config_describe_unread(const struct config_unread *unread,
+                            size_t at,
+                            char text[static CONFIG_ERROR_MAX]);
 
 /* Parsers of units, also for arguments of the tool: "64k" (of 1024), "1M", "1G"; "250ms",
  * "10s", "5m", "2h", "7d". False: malformed, with a leading zero, or out of range. */

@@ -359,16 +359,27 @@ static int print_key(struct config_printer *printer,
     return r;
 }
 
+static void print_paths(FILE *out, char *const *paths, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        (void)fputs("#     ", out);
+        text_put(out, paths[i]);
+        (void)fputs("\n", out);
+    }
+}
+
 static void print_head(const struct config_printer *printer)
 {
     const struct config_paths *paths = &printer->loader->paths;
+    const struct config_unread *unread = &printer->loader->config->unread;
 
     (void)fputs("# The effective configuration, of\n", printer->out);
-    for (size_t i = 0; i < paths->count; i++) {
-        (void)fputs("#     ", printer->out);
-        text_put(printer->out, paths->paths[i]);
-        (void)fputs("\n", printer->out);
-    }
+    print_paths(printer->out, paths->paths, paths->count);
+    if (unread->count > 0)
+        (void)fputs("# Not read, because the names do not end in .conf:\n", printer->out);
+    print_paths(printer->out, unread->paths, unread->count);
+    if (unread->left_out > 0)
+        (void)fprintf(printer->out, "#     and %zu more\n", unread->left_out);
     (void)fputs("# Behind each value: where it is from; and the default, if it is another.\n\n",
                 printer->out);
 }

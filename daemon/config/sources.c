@@ -26,6 +26,13 @@ void config_free_paths(struct config_paths *paths)
     paths->count = 0;
 }
 
+void config_free_unread(struct config_unread *unread)
+{
+    for (size_t i = 0; i < unread->count; i++)
+        free(unread->paths[i]);
+    unread->count = 0;
+}
+
 static int config_add_path(struct config_paths *paths, const char *folder, const char *name)
 {
     char *path;
@@ -42,6 +49,41 @@ static bool config_is_dropin(const char *name)
     size_t ending = sizeof(DROPIN_ENDING) - 1;
 
     return name[0] != '.' && size > ending && strcmp(name + size - ending, DROPIN_ENDING) == 0;
+}
+
+static int
+config_note_unread(struct config_unread *unread, const char *folder, const char *name)
+{
+    size_t at = unread->count;
+    char *path;
+
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return -ENOMEM;
+    if (at < CONFIG_UNREAD_MAX) {
+        unread->count++;
+    } else {
+        unread->left_out++;
+        if (strcmp(path, unread->paths[--at]) > 0) {
+            free(path);
+            return 0;
+        }
+        free(unread->paths[at]);
+    }
+    for (; at > 0 && strcmp(unread->paths[at - 1], path) > 0; at--)
+        unread->paths[at] = unread->paths[at - 1];
+    unread->paths[at] = path;
+    return 0;
+}
+
+void config_describe_unread(const struct config_unread *unread,
+                            size_t at,
+                            char text[static CONFIG_ERROR_MAX])
+{
+    text_format(text, CONFIG_ERROR_MAX,
+                "%s: not read, because its name does not end in " DROPIN_ENDING,
+                unread->paths[at]);
+    if (at + 1 == unread->count && unread->left_out > 0)
+        text_append(text, CONFIG_ERROR_MAX, "; %zu more are not, either", unread->left_out);
 }
 
 static int config_compare_paths(const void *a, const void *b)
@@ -67,6 +109,7 @@ static int config_refuse_folder(char *error, const char *folder, const char *why
 static int config_read_folder(DIR *directory,
                               const char *folder,
                               struct config_paths *paths,
+                              struct config_unread *unread,
                               char error[static CONFIG_ERROR_MAX])
 {
     const struct dirent *entry;
@@ -77,8 +120,11 @@ static int config_read_folder(DIR *directory,
         if (++seen > CONFIG_DROPIN_ENTRIES)
             return config_refuse_folder(
                 error, folder, "has more than 1000 names; keep other files in another folder");
-        if (!config_is_dropin(entry->d_name))
+        if (!config_is_dropin(entry->d_name)) {
+            if (entry->d_name[0] != '.')
+                r = config_note_unread(unread, folder, entry->d_name);
             continue;
+        }
         if (paths->count == CONFIG_SOURCES_MAX)
             return config_refuse_folder(
                 error, folder,
@@ -92,6 +138,7 @@ static int config_read_folder(DIR *directory,
 int config_list_paths(const char *path,
                       const char *folder,
                       struct config_paths *ret,
+                      struct config_unread *unread,
                       char error[static CONFIG_ERROR_MAX])
 {
     char *dropins;
@@ -102,7 +149,7 @@ int config_list_paths(const char *path,
         return -ENOMEM;
     directory = opendir(dropins);
     if (directory) {
-        r = config_read_folder(directory, dropins, ret, error);
+        r = config_read_folder(directory, dropins, ret, unread, error);
         (void)closedir(directory); /* only read from */
         qsort(ret->paths + 1, ret->count - 1, sizeof(ret->paths[0]), config_compare_paths);
     } else {

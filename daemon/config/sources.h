@@ -3,8 +3,8 @@
  * sources.h - inside the configuration module: which files a configuration is made of
  *
  * The main file, and then all regular files NAME.conf in the folder conf.d beside it, in the
- * order of the bytes of their names. Names that begin with a dot, and other endings, are those
- * of editors and package managers, and are passed over.
+ * order of the bytes of their names. Other endings are mostly those of editors and package
+ * managers: they are passed over, and noted. Names that begin with a dot are not even noted.
  *
  * Opening waits for no other process; a file system may. Logs nothing. Thread: any.
  */
@@ -31,13 +31,17 @@ struct config_paths {
  * @folder: of the main file
  * @error:  set with -EINVAL
  * @ret:    free with config_free_paths(), also after a failure
+ * @unread: empty; gets what is passed over. Free it with config_free_unread(), also after a
+ *          failure
  *
  * Return: 0; -EINVAL: the folder cannot be read, or has too many files; -ENOMEM.
  */
 MUST_CHECK int config_list_paths(const char *path,
                                  const char *folder,
                                  struct config_paths *ret,
+                                 struct config_unread *unread,
                                  char error[static CONFIG_ERROR_MAX]);
 void config_free_paths(struct config_paths *paths);
+void config_free_unread(struct config_unread *unread);
 
 #endif

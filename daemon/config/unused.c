@@ -22,10 +22,11 @@
 
 #define ORDER_LANES                                                                            \
     "the first lane that has a matching filter takes a message: put this lane before, or "     \
-    "remove what is not used"
+    "remove what is not used; a lane, once it holds no message"
 #define ORDER_PAIRS "the first filter that matches decides: put this pair before, or remove it"
 #define OTHER_TOPIC                                                                            \
-    "correct it, or remove the pair: a pair is for messages that its lane takes only"
+    "correct it; or remove the pair, once no message that was spooled before a HUP needs it: " \
+    "a pair is for messages that its lane takes only"
 #define ORDER_ACCESS                                                                           \
     "the first entry that fits a program decides: put this one before, or remove it"
 
@@ -151,8 +152,11 @@ static bool config_lane_meets(const struct config_lane *lane, const char *filter
     return i < lane->topic_count;
 }
 
-/* Return: why no message of lane @index ever comes to the pair @at of its map; NULL: some may.
- */
+/* What the lane took while it had other topics, before a HUP, is still in it. */
+#define NO_NEW_MESSAGE "is used by no new message: "
+
+/* Return: why no message that lane @index takes comes to the pair @at of its map; NULL: some
+ * may. */
 static const char *config_pair_fault(const struct config *config,
                                      const struct config_filters *filters,
                                      size_t index,
@@ -167,12 +171,12 @@ static const char *config_pair_fault(const struct config *config,
         before[i / 2] = lane->map[i];
     *ret_remedy = ORDER_PAIRS;
     if (packet_filter_is_covered(filter, before, at / 2))
-        return "pairs before it match all of its topics";
+        return "is never used: pairs before it match all of its topics";
     *ret_remedy = OTHER_TOPIC;
     if (!config_lane_meets(lane, filter))
-        return "no topic of the lane matches it";
+        return NO_NEW_MESSAGE "no topic of the lane matches it";
     return packet_filter_is_covered(filter, filters->all, filters->first[index])
-               ? "lanes before this one take all of its topics"
+               ? NO_NEW_MESSAGE "lanes before this one take all of its topics"
                : NULL;
 }
 
@@ -192,7 +196,7 @@ static int config_find_unused_pairs(const struct config_loader *loader,
 
         if (fault)
             result = config_warn(loader, config_setting_get_elem(list, (unsigned)i),
-                                 "lanes.map", remedy, "\"%.*s\" of lane %s is never used: %s",
+                                 "lanes.map", remedy, "\"%.*s\" of lane %s %s",
                                  text_prefix_size(lane->map[i], CONFIG_SHOWN_MAX), lane->map[i],
                                  lane->name, fault);
     }

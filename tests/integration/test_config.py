@@ -64,6 +64,29 @@ def files_of_conf_d_apply_at_the_start_and_at_a_hup():
 
 
 @case
+def a_file_of_conf_d_with_another_ending_is_named_as_one_that_is_not_read():
+    gateway = Gateway()
+    drop_in(gateway, "10.conf", "log_level = \"info\";\n")
+    path = drop_in(gateway, "50-site", "log_level = \"debug\";\n")
+    drop_in(gateway, ".hidden", "x\n")
+    code, _, error = daemon(gateway, "--test-config")
+    equal((code, error),
+          (0, "%s: not read, because its name does not end in .conf\n" % path))
+    code, out, error = daemon(gateway, "--print-config")
+    equal((code, error), (0, ""))
+    check("# Not read, because the names do not end in .conf:\n#     %s\n" % path in out,
+          "the file", out)
+    check(".hidden" not in out, "a hidden file", out)
+    for number in range(9):
+        drop_in(gateway, "50-site-%d" % number, "")
+    error = daemon(gateway, "--test-config")[2]
+    check(error.endswith("not read, because its name does not end in .conf; 2 more are not, "
+                         "either\n"), "the others", error)
+    out = daemon(gateway, "--print-config")[1]
+    check("#     and 2 more\n" in out, "the others in print", out)
+
+
+@case
 def a_bad_file_of_conf_d_keeps_the_daemon_from_starting_and_names_the_line():
     gateway = Gateway()
     path = drop_in(gateway, "10.conf", "\nretention: { max_mesages = 7; };\n")

@@ -164,6 +164,20 @@ def entries_of_the_file_that_never_have_an_effect_are_a_warning():
 
 
 @case
+def a_file_of_conf_d_that_is_not_read_is_named_and_no_fault():
+    gateway = Gateway()
+    folder = os.path.join(gateway.folder, "conf.d")
+    os.mkdir(folder)
+    for number in range(10):
+        with open(os.path.join(folder, "%d-site" % number), "w") as out:
+            out.write("log_level = \"debug\";\n")
+    seen = doctor(gateway)
+    seen.finds("ok", "configuration", os.path.join(folder, "0-site") +
+               ": not read, because its name does not end in .conf")
+    seen.finds("ok", "configuration", os.path.join(folder, "7-site") + ": not read", "2 more are")
+
+
+@case
 def a_proxy_of_the_file_is_refused_and_one_of_the_environment_is_not_used():
     gateway = Gateway(uplink={"proxy": "http://proxy.example:3128"})
     doctor(gateway).finds("failed", "configuration", "proxy")

@@ -238,6 +238,80 @@ static void a_line_that_came_twice_is_found(void **state)
                               "stop the daemon, move the file away");
 }
 
+static void add_each(const uint64_t *seqs, size_t count)
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++)
+        add_line(seqs[i]);
+}
+
+#define ADD_EACH(...)                                                                          \
+    add_each((const uint64_t[]){__VA_ARGS__},                                                  \
+             sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+static void a_line_that_was_moved_is_not_missing(void **state)
+{
+    (void)state;
+    ADD_EACH(1, 2, 4, 5, 3, 6);
+    expect_problem("NOT SOUND: 2 problems\n"
+                   "          standard input:3: seq jumps from 2 to 4: the line between "
+                   "stands elsewhere in the files\n"
+                   "          standard input:5: seq 3 comes after 5: a line was moved, or the "
+                   "files are not in order (oldest first)\n");
+    assert_contains(tool.out, "seq 1 to 6\n");
+    assert_lacks(tool.out, "missing");
+    assert_lacks(tool.out, "restored");
+    /* To an earlier place. */
+    ADD_EACH(1, 4, 2, 3, 5);
+    expect_problem("NOT SOUND: 2 problems\n"
+                   "          standard input:2: seq jumps from 1 to 4: the 2 lines between "
+                   "stand elsewhere in the files\n"
+                   "          standard input:3: seq 2 comes after 4: a line was moved");
+    assert_lacks(tool.out, "missing");
+    /* To the end. */
+    ADD_EACH(1, 3, 4, 2);
+    expect_problem("NOT SOUND: 2 problems\n");
+    assert_contains(tool.out, "seq 1 to 4\n");
+}
+
+static void lines_that_are_missing_beside_moved_ones_are_counted(void **state)
+{
+    (void)state;
+    ADD_EACH(1, 2, 8, 9, 4, 6, 10);
+    expect_problem("standard input:3: seq jumps from 2 to 8: 3 lines are missing, and 2 others "
+                   "between stand elsewhere in the files\n");
+    assert_contains(tool.out, "standard input:5: seq 4 comes after 9: a line was moved");
+    assert_contains(tool.out, "standard input:6: seq 6 comes after 9: a line was moved");
+    /* One that was moved and came twice is in the files once. */
+    ADD_EACH(1, 5, 3, 3, 6);
+    expect_problem("standard input:2: seq jumps from 1 to 5: 2 lines are missing, and 1 other "
+                   "between stands elsewhere in the files\n");
+    assert_contains(tool.out, "standard input:4: seq 3 comes after 5: a line came twice");
+}
+
+static void after_a_doubled_line_those_before_it_are_not_missing(void **state)
+{
+    (void)state;
+    ADD_EACH(1, 2, 3, 2, 4);
+    expect_problem("standard input:5: seq jumps from 2 to 4: the line between stands elsewhere "
+                   "in the files\n");
+    /* Numbers before the first line are in no file. */
+    ADD_EACH(7, 8, 2, 5);
+    expect_problem("standard input:4: seq jumps from 2 to 5: 2 lines are missing\n");
+}
+
+/* Of a file in disorder some parts only are known; the rest counts as before. */
+static void of_very_many_moved_lines_the_first_problems_are_told(void **state)
+{
+    (void)state;
+    text[0] = '\0';
+    for (uint64_t seq = 1; seq <= 600; seq += 3)
+        add_line(seq);
+    add_line(2);
+    expect_problem("and 180 more\n");
+    assert_contains(tool.out, "standard input:2: seq jumps from 1 to 4: 2 lines are missing\n");
+}
+
 static void two_outcomes_of_a_message_are_found(void **state)
 {
     (void)state;
@@ -660,6 +734,10 @@ int main(void)
         CASE(a_missing_line_is_found),
         CASE(without_deliveries_gaps_are_right),
         CASE(a_line_that_came_twice_is_found),
+        CASE(a_line_that_was_moved_is_not_missing),
+        CASE(lines_that_are_missing_beside_moved_ones_are_counted),
+        CASE(after_a_doubled_line_those_before_it_are_not_missing),
+        CASE(of_very_many_moved_lines_the_first_problems_are_told),
         CASE(two_outcomes_of_a_message_are_found),
         CASE(the_first_seq_can_be_required),
         CASE(each_member_is_looked_for),

@@ -117,6 +117,46 @@ static void a_whole_export_has_the_sums_of_the_ledger(void **state)
                   "\"pruned\":0}");
 }
 
+/* Moves line @number of the audit file to its end. */
+static void move_line_to_the_end(unsigned number)
+{
+    char lines[16 * 1024], *line = lines, *next;
+    FILE *file = fopen(path, "r");
+    size_t size;
+
+    assert_non_null(file);
+    size = fread(lines, 1, sizeof(lines) - 1, file);
+    assert_int_equal(fclose(file), 0);
+    assert_true(size < sizeof(lines) - 1);
+    lines[size] = '\0';
+    while (--number > 0) {
+        line = strchr(line, '\n');
+        assert_non_null(line);
+        line++;
+    }
+    next = strchr(line, '\n');
+    assert_non_null(next);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fprintf(file, "%.*s%s%.*s", (int)(line - lines), lines, next + 1,
+                             (int)(next + 1 - line), line),
+                     (int)size);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_line_that_was_moved_to_the_end_cuts_off_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    close_spool(f);
+    move_line_to_the_end(3);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 2 problems\n");
+    assert_contains(tool.out, "audit.jsonl:7: seq 3 comes after 7: a line was moved");
+    assert_lacks(tool.out, "were cut off");
+}
+
 static void rows_that_wait_for_the_export_are_counted_from_the_database(void **state)
 {
     struct fixture *f = *state;
@@ -591,7 +631,7 @@ static void files_that_are_rotated_while_they_are_read_are_read_once_each(void *
     assert_int_equal(check.lines, 7);
     assert_int_equal(check.problem_count, 0);
     assert_true(check.database.counts_compared);
-    id_set_done(&check.ids);
+    id_set_done(&check.seen.ids);
 }
 
 /* With each line that is read, as a daemon that is faster than the reader. */
@@ -620,7 +660,7 @@ static void a_file_that_grows_as_it_is_read_comes_to_an_end(void **state)
     assert_int_equal(audit_check_files(&check, &files), EX_OK);
     assert_int_equal(check.lines, 7);
     assert_int_equal(check.problem_count, 0);
-    id_set_done(&check.ids);
+    id_set_done(&check.seen.ids);
 }
 
 static void rows_that_no_file_has_are_missed_beside_a_daemon(void **state)
@@ -885,6 +925,7 @@ int main(void)
         CASE(a_message_is_found_that_goes_to_the_file_meanwhile),
         CASE(wrong_questions_are_usage),
         CASE(the_answer_is_in_the_json),
+        CASE(a_line_that_was_moved_to_the_end_cuts_off_nothing),
         CASE(rows_that_wait_for_the_export_are_counted_from_the_database),
         CASE(a_file_that_was_cut_is_found_by_the_cursor),
         CASE(an_older_copy_of_the_database_is_found),

@@ -227,6 +227,44 @@ static void clocks_and_pruned_records_are_noted(void **state)
     assert_contains(page, "Every message that ended in this period was delivered.");
 }
 
+/* The times in the head of the page: begin and end of the period, and when it was made. */
+static void read_times(char times[3][CLOCK_TEXT_MAX])
+{
+    const char *at = strstr(page, "<p class=\"from\"><time datetime=\"");
+
+    assert_non_null(at);
+    for (int i = 0; i < 3; i++) {
+        at = strstr(at, "datetime=\"");
+        assert_non_null(at);
+        at += strlen("datetime=\"");
+        (void)snprintf(times[i], CLOCK_TEXT_MAX, "%.*s", (int)strcspn(at, "\""), at);
+    }
+}
+
+static void the_period_is_within_what_was_asked_for_and_before_now(void **state)
+{
+    const int64_t now = cli_now().wall_ms;
+    char times[3][CLOCK_TEXT_MAX], since[CLOCK_TEXT_MAX], until[CLOCK_TEXT_MAX];
+    FILE *file = open_audit();
+
+    (void)state;
+    for (uint64_t day = 0; day <= 30; day++)
+        put_line(file, day + 1, now - (int64_t)(30 - day) * 24 * HOUR, "delivered", 0, "");
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(REPORT(audit_path), EX_OK);
+    read_page();
+    read_times(times);
+    assert_true(strcmp(times[0], times[1]) < 0);
+    assert_true(strcmp(times[1], times[2]) <= 0);
+    clock_format(now - 20 * 24 * HOUR, since);
+    clock_format(now - 10 * 24 * HOUR + 1, until);
+    assert_int_equal(REPORT("--since", since, "--until", until, audit_path), EX_OK);
+    read_page();
+    read_times(times);
+    assert_string_equal(times[0], since);
+    assert_string_equal(times[1], until);
+}
+
 static void nothing_has_a_page_too(void **state)
 {
     (void)state;
@@ -273,6 +311,8 @@ int main(void)
                                         setup_history, teardown),
         cmocka_unit_test_setup_teardown(clocks_and_pruned_records_are_noted, setup_history,
                                         teardown),
+        cmocka_unit_test_setup_teardown(the_period_is_within_what_was_asked_for_and_before_now,
+                                        setup_history, teardown),
         cmocka_unit_test_setup_teardown(nothing_has_a_page_too, setup_history, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_leaves_the_old_page, setup_history,
                                         teardown),

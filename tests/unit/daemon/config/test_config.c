@@ -1288,6 +1288,24 @@ static void a_lane_whose_topics_others_take_is_warned_of(void **state)
         "of its topics\n");
 }
 
+static void check_remedy(struct fixture *fixture, const char *text, const char *part)
+{
+    struct config *config = load(fixture, text);
+
+    assert_int_equal(config->warning_count, 1);
+    assert_non_null(strstr(config->warnings[0].remedy, part));
+    config_free(config);
+}
+
+static void what_spooled_messages_may_need_is_to_be_removed_later(void **state)
+{
+    check_remedy(*state, BROKER LANE "{ name = \"b\"; topics = ( \"a/b\" ); } );",
+                 "remove what is not used; a lane, once it holds no message");
+    check_remedy(*state,
+                 BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); map = ( \"c\", \"1\" ); } );",
+                 "remove the pair, once no message that was spooled before a HUP needs it");
+}
+
 static void a_filter_that_repeats_one_of_its_lane_is_no_fault(void **state)
 {
     warn(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a/#\", \"a/b\" ); } );", "");
@@ -1305,14 +1323,15 @@ static void a_pair_of_a_map_that_no_message_comes_to_is_warned_of(void **state)
                      "          \"d\", \"2\",\n"
                      "          \"+/t\", \"3\",\n"
                      "          \"e/t\", \"4\" ); } );",
-         "5 lanes.map: \"d\" of lane b is never used: no topic of the lane matches it\n"
+         "5 lanes.map: \"d\" of lane b is used by no new message: no topic of the lane matches "
+         "it\n"
          "7 lanes.map: \"e/t\" of lane b is never used: pairs before it match all of its "
          "topics\n");
     warn(*state,
          BROKER LANE "{ name = \"b\"; topics = ( \"+/t\" );\n"
                      "  map = ( \"a/t\", \"1\", \"+/t\", \"2\" ); } );",
-         "4 lanes.map: \"a/t\" of lane b is never used: lanes before this one take all of its "
-         "topics\n");
+         "4 lanes.map: \"a/t\" of lane b is used by no new message: lanes before this one take "
+         "all of its topics\n");
 }
 
 static void an_entry_of_access_behind_one_that_fits_is_warned_of(void **state)
@@ -2349,6 +2368,7 @@ int main(void)
         CASE(lane_names_that_cannot_be_are_refused),
         CASE(filters_that_match_nothing_are_refused),
         CASE(a_lane_whose_topics_others_take_is_warned_of),
+        CASE(what_spooled_messages_may_need_is_to_be_removed_later),
         CASE(a_filter_that_repeats_one_of_its_lane_is_no_fault),
         CASE(a_pair_of_a_map_that_no_message_comes_to_is_warned_of),
         CASE(an_entry_of_access_behind_one_that_fits_is_warned_of),

@@ -228,6 +228,62 @@ static void names_of_editors_and_packages_are_passed_over(void **state)
     config_free(load(fixture));
 }
 
+static void check_unread(const struct fixture *fixture,
+                         const struct config_unread *unread,
+                         size_t at,
+                         const char *name)
+{
+    char path[256];
+
+    path_of(fixture, name, path);
+    assert_in_range(at + 1, 1, unread->count);
+    assert_string_equal(unread->paths[at], path);
+}
+
+static void names_with_another_ending_are_told_unless_they_are_hidden(void **state)
+{
+    struct fixture *fixture = *state;
+    char folder[256];
+    struct config *config = load(fixture);
+
+    assert_int_equal(config->unread.count, 0);
+    config_free(config);
+    path_of(fixture, "old", folder);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    drop_in(fixture, "50-site", "log_level = \"debug\";\n");
+    drop_in(fixture, ".hidden", "x\n");
+    drop_in(fixture, "10.conf", "\n");
+    drop_in(fixture, "10.conf.dpkg-old", "\n");
+    config = load(fixture);
+    assert_int_equal(config->unread.count, 3);
+    assert_int_equal(config->unread.left_out, 0);
+    check_unread(fixture, &config->unread, 0, "10.conf.dpkg-old");
+    check_unread(fixture, &config->unread, 1, "50-site");
+    check_unread(fixture, &config->unread, 2, "old");
+    config_free(config);
+}
+
+static void of_many_names_with_another_ending_the_first_are_told(void **state)
+{
+    enum { MORE = 3 };
+    struct fixture *fixture = *state;
+    struct config *config;
+    char name[32];
+
+    for (int i = CONFIG_UNREAD_MAX + MORE; i > 0; i--) {
+        (void)snprintf(name, sizeof(name), "%02d", i);
+        drop_in(fixture, name, "");
+    }
+    config = load(fixture);
+    assert_int_equal(config->unread.count, CONFIG_UNREAD_MAX);
+    assert_int_equal(config->unread.left_out, MORE);
+    for (size_t i = 0; i < CONFIG_UNREAD_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "%02zu", i + 1);
+        check_unread(fixture, &config->unread, i, name);
+    }
+    config_free(config);
+}
+
 static void links_to_files_are_followed_and_other_kinds_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -598,6 +654,8 @@ int main(void)
         CASE(key_may_be_set_once_in_each_file),
         CASE(include_is_from_the_folder_of_the_main_file),
         CASE(names_of_editors_and_packages_are_passed_over),
+        CASE(names_with_another_ending_are_told_unless_they_are_hidden),
+        CASE(of_many_names_with_another_ending_the_first_are_told),
         CASE(links_to_files_are_followed_and_other_kinds_refused),
         CASE(folder_that_is_there_must_be_readable),
         CASE(file_that_was_cut_is_refused),
