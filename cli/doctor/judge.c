@@ -13,7 +13,6 @@
 #include "cli/doctor/record.h"
 #include "cli/verbs/status_member.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,18 +41,6 @@ static bool is_true(const json_t *root, const char *part, const char *name)
 
 /* ---- what comes in ---- */
 
-static const char *disk_remedy(const char *detail)
-{
-    if (strstr(detail, "(EFBIG)"))
-        return "raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)";
-    if (strstr(detail, "(EDQUOT)"))
-        return "raise the quota, or make room in it";
-    if (strstr(detail, "another program reads"))
-        return "end that program (fuser -v spool.db names it)";
-    return "free space on the disk of the spool, see docs/disk.md; deliveries continue as long "
-           "as commits have room";
-}
-
 static const struct {
     const char *word; /* of intake.refusing */
     const char *meaning;
@@ -80,7 +67,7 @@ static void judge_refusing(struct doctor_work *work, const json_t *root, const c
         }
     }
     if (strcmp(word, "disk") == 0)
-        doctor_add(work, DOCTOR_FAILED, disk_remedy(detail),
+        doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
                    "new messages are refused: too little disk space%s%s",
                    detail[0] != '\0' ? ": " : "", detail);
     else
@@ -96,7 +83,7 @@ static void judge_intake(struct doctor_work *work, const json_t *root)
     if (word[0] != '\0')
         judge_refusing(work, root, word);
     else if (detail[0] != '\0')
-        doctor_add(work, DOCTOR_FAILED, disk_remedy(detail),
+        doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
                    "each new message evicts old ones, for want of disk space: %s", detail);
 }
 
@@ -229,7 +216,8 @@ static void judge_link(struct doctor_work *work, const json_t *root)
                messages == 1 ? " is" : "s are", error[0] != '\0' ? "; last error: " : "",
                error);
     if (is_true(root, "link", "held"))
-        doctor_add(work, DOCTOR_FAILED, disk_remedy(text_of(root, "spool", "disk_short")),
+        doctor_add(work, DOCTOR_FAILED,
+                   status_disk_remedy(text_of(root, "spool", "disk_short")),
                    "nothing is sent: no commit has room on the disk");
     if (text_of(root, "link", "presence_error")[0] != '\0')
         doctor_add(work, DOCTOR_WARNING,
@@ -240,20 +228,6 @@ static void judge_link(struct doctor_work *work, const json_t *root)
 
 /* ---- what is recorded ---- */
 
-static const char *audit_remedy(const char *error)
-{
-    if (strcmp(error, strerror(ENOSPC)) == 0 || strcmp(error, strerror(EDQUOT)) == 0)
-        return "free space on the disk of audit.file; its records wait in the spool";
-    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
-        return "make the folder of audit.file, writable for the daemon";
-    if (strstr(error, "another process"))
-        return "two daemons have the same audit.file: name another one for one of the two";
-    if (strstr(error, "no regular file") || strstr(error, "no audit file"))
-        return "something else has the name of audit.file: move it away";
-    return "check audit.file, its folder's owner and the free space (journalctl -u mqtt-spoold "
-           "says more)";
-}
-
 static void judge_audit(struct doctor_work *work, const json_t *root)
 {
     const char *error = text_of(root, "audit", "error");
@@ -261,7 +235,7 @@ static void judge_audit(struct doctor_work *work, const json_t *root)
     uint64_t most = number_of(root, "audit", "max_waiting");
 
     if (doctor_is_audit_waiting(root))
-        doctor_add(work, DOCTOR_FAILED, audit_remedy(error),
+        doctor_add(work, DOCTOR_FAILED, status_audit_remedy(error),
                    "the audit file is not written: %s; %" PRIu64 " of at most %" PRIu64
                    " record%s wait in the spool",
                    error, waiting, most, cli_plural(most));

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -69,4 +70,30 @@ const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_
                 name && strcmp(name, "default") == 0 ? "retention." : "its ",
                 status_lane_is_full_by_messages(lane) ? "max_messages" : "max_bytes");
     return text;
+}
+
+const char *status_disk_remedy(const char *detail)
+{
+    if (strstr(detail, "(EFBIG)"))
+        return "raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)";
+    if (strstr(detail, "(EDQUOT)"))
+        return "raise the quota, or make room in it";
+    if (strstr(detail, "another program reads"))
+        return "end that program (fuser -v spool.db names it)";
+    return "make room on the disk of the spool (docs/disk.md); deliveries continue as long as "
+           "commits have room";
+}
+
+const char *status_audit_remedy(const char *error)
+{
+    if (strcmp(error, strerror(ENOSPC)) == 0 || strcmp(error, strerror(EDQUOT)) == 0)
+        return "make room on the disk of audit.file; its records wait in the spool";
+    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
+        return "make the folder of audit.file, writable for the daemon";
+    if (strstr(error, "another process"))
+        return "two daemons have the same audit.file: name another one for one of the two";
+    if (strstr(error, "no regular file") || strstr(error, "no audit file"))
+        return "something else has the name of audit.file: move it away";
+    return "check audit.file, its folder's owner and the free space (journalctl -u mqtt-spoold "
+           "says more)";
 }

@@ -36,4 +36,9 @@ bool status_lane_is_full_by_messages(const json_t *lane);
 /* What to do: "bring the link back, or raise its max_messages and reload". Returns @text. */
 const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX]);
 
+/* What to do while the disk is short. @detail: spool.disk_short. */
+const char *status_disk_remedy(const char *detail);
+/* What to do while the audit file is not written. @error: audit.error. */
+const char *status_audit_remedy(const char *error);
+
 #endif

@@ -15,7 +15,6 @@
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -404,19 +403,6 @@ static void print_full_lane(const char *head, const json_t *lane)
     puts(status_lane_remedy(lane, remedy));
 }
 
-static void print_disk_remedy(const char *detail)
-{
-    if (strstr(detail, "(EFBIG)"))
-        puts("          raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)");
-    else if (strstr(detail, "(EDQUOT)"))
-        puts("          raise the quota, or make room in it");
-    else if (strstr(detail, "another program reads"))
-        puts("          end that program (fuser -v spool.db names it)");
-    else
-        puts(
-            "          make room on the disk; deliveries continue as long as commits have room");
-}
-
 /* Free space is the cause unless a write had no room: then the daemon's text has it. */
 static void print_short_disk(const json_t *root, bool is_refused)
 {
@@ -437,7 +423,7 @@ static void print_short_disk(const json_t *root, bool is_refused)
         printf("%s free, of which spool.disk_reserve keeps %s\n"
                "          and a third of the rest is for messages, which is too little\n",
                free_space, reserve);
-    print_disk_remedy(detail);
+    printf("          %s\n", status_disk_remedy(detail));
 }
 
 /* Why no message of any lane is accepted, and what to do. */
@@ -565,15 +551,7 @@ static void print_audit(const json_t *root)
            cell(root, "audit", "max_waiting", most),
            agree(root, "audit", "max_waiting", "", "s"),
            agree(root, "audit", "waiting", "waits", "wait"));
-    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
-        puts("make the folder of audit.file, writable for the daemon");
-    else if (strstr(error, "another process"))
-        puts("two daemons have the same audit.file: name another one for one of the two");
-    else if (strstr(error, "no regular file") || strstr(error, "no audit file"))
-        puts("something else has the name of audit.file: move it away");
-    else
-        puts("check audit.file, its folder's owner and the free space (journalctl\n"
-             "          -u mqtt-spoold says more)");
+    puts(status_audit_remedy(error));
 }
 
 /* @rate: NULL: of a daemon of an earlier version. */

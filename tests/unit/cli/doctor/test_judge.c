@@ -87,7 +87,7 @@ static void each_cause_of_refusing_is_a_failure_with_its_remedy(void **state)
 {
     (void)state;
     assert_found(judge("{'intake': {'refusing': 'disk'}}"), "failed new messages are refused",
-                 "free space");
+                 "make room on the disk of the spool (docs/disk.md)");
     assert_found(
         judge("{'intake': {'refusing': 'disk'}, 'spool': {'disk_short': 'x (EDQUOT)'}}"),
         "failed new messages are refused: too little disk space: x", "quota");
@@ -100,7 +100,7 @@ static void each_cause_of_refusing_is_a_failure_with_its_remedy(void **state)
     assert_found(judge("{'intake': {'refusing': 'of a later version'}}"),
                  "failed new messages are refused: of a later version", "docs/status.md");
     assert_found(judge("{'spool': {'disk_short': 'disk full (ENOSPC)'}}"),
-                 "failed each new message evicts old ones", "free space");
+                 "failed each new message evicts old ones", "make room on the disk of the spool (docs/disk.md)");
 }
 
 static void a_full_lane_is_a_failure_or_holds_its_producers_back(void **state)
@@ -170,7 +170,7 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
                  "ok its link is online, 0 messages", "-> \n");
     assert_found(judge("{'link': {'state': 'connecting'}}"), "warning its link is connecting",
                  "mqtt-spool status");
-    assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent", "free space");
+    assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent", "make room on the disk of the spool (docs/disk.md)");
 }
 
 static void what_an_operator_holds_is_released_and_no_old_error_mended(void **state)
@@ -197,7 +197,7 @@ static void an_audit_file_that_is_not_written_is_a_failure(void **state)
                        "'waiting': 1, 'max_waiting': 1000}}"),
                  "failed the audit file is not written: No space left on device; 1 of at most "
                  "1000 records wait",
-                 "free space on the disk of audit.file");
+                 "make room on the disk of audit.file");
     assert_found(judge("{'audit': {'waiting': 500, 'max_waiting': 1000}}"),
                  "warning 500 of at most 1000 records wait", "disk");
     assert_null(strstr(

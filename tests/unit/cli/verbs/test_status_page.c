@@ -410,11 +410,11 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
         {"below disk_reserve",
          "1.0 GiB free, of which spool.disk_reserve keeps 16.0 MiB\n"
          "          and a third of the rest is for messages, which is too little",
-         "make room on"},
+         "make room on the disk of the spool (docs/disk.md)"},
         {"a write had no room (EFBIG)", "a write had no room (EFBIG)", "LimitFSIZE="},
         {"a write had no room (EDQUOT)", "a write had no room (EDQUOT)", "raise the quota"},
         {"another program reads", "another program reads", "end that program (fuser -v"},
-        {"a write had no room (ENOSPC)", "(ENOSPC)", "make room on the disk"},
+        {"a write had no room (ENOSPC)", "(ENOSPC)", "make room on the disk of the spool"},
     };
 
     (void)state;
@@ -478,6 +478,7 @@ static void an_audit_file_that_is_not_written_has_its_remedy(void **state)
         {"is no audit file", "something else has the name of audit.file: move it away"},
         {"another process writes it", "name another one for one of the two"},
         {"Permission denied", "check audit.file, its folder's owner and the free space"},
+        {"No space left on device", "make room on the disk of audit.file"},
     };
 
     (void)state;

@@ -153,6 +153,28 @@ static void each_fault_comes_before_what_is_decorative(void **state)
     "before it answered, as one does that wants TLS\",\"remedy\":\"check that the port is that " \
     "of the protocol, and that the broker runs and accepts this client id\"}}"
 
+/* In the same words as the page and the doctor. */
+static void a_fault_has_its_remedy(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\"spool\":{\"disk_short\":\"File too large (EFBIG)\"}}",
+         "-> raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)\n"},
+        {"{\"intake\":{\"refusing\":\"disk\"}}",
+         "-> make room on the disk of the spool (docs/disk.md); "},
+        {"{\"audit\":{\"healthy\":false,\"error\":\"another process writes it\"}}",
+         "-> two daemons have the same audit.file: name another one"},
+        {"{\"lanes\":[{\"name\":\"a\",\"full\":true,\"messages\":2,\"max_messages\":2}]}",
+         "it is full -> bring the link back, or raise its max_messages"},
+        {"{\"lanes\":[{\"name\":\"default\",\"full\":false,\"messages\":2,\"max_messages\":2,"
+         "\"when_full\":\"evict-oldest\",\"held\":true}]}",
+         "-> release it (mqtt-spool release), or raise retention.max_messages"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        expect(page_of(cases[i][0], 250, 24), cases[i][1]);
+}
+
 static void a_remedy_goes_on_in_rows_that_are_left(void **state)
 {
     (void)state;
@@ -202,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_daemon_has_no_fault),
         cmocka_unit_test(each_fault_comes_before_what_is_decorative),
+        cmocka_unit_test(a_fault_has_its_remedy),
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
         cmocka_unit_test(the_last_error_names_the_link),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
