@@ -306,7 +306,7 @@ static void put_lane_metric(struct writer *writer, const struct metric *metric)
         const struct label labels[LABELS_MAX] = {{"lane", text_of(lane, NULL, "name")}};
         char value[VALUE_MAX];
 
-        if (!value_of(metric, lane, value))
+        if ((metric->is_limit && status_lane_has_left(lane)) || !value_of(metric, lane, value))
             continue;
         if (!has_begun)
             begin(writer, metric->name, "gauge", metric->help);

@@ -42,6 +42,11 @@ const char *status_size(const json_t *root,
     return cli_size(size > 0 ? (uint64_t)size : 0, text);
 }
 
+bool status_lane_has_left(const json_t *lane)
+{
+    return json_is_false(json_object_get(lane, "configured"));
+}
+
 bool status_lane_evicts(const json_t *lane)
 {
     const char *policy = json_string_value(json_object_get(lane, "when_full"));
@@ -49,7 +54,7 @@ bool status_lane_evicts(const json_t *lane)
     int64_t bytes = status_integer(lane, NULL, "bytes");
 
     if (!policy || strcmp(policy, "evict-oldest") != 0 || messages <= 0 ||
-        !json_is_boolean(json_object_get(lane, "full")))
+        status_lane_has_left(lane) || !json_is_boolean(json_object_get(lane, "full")))
         return false;
     return status_lane_is_full_by_messages(lane) ||
            bytes / messages > status_integer(lane, NULL, "max_bytes") - bytes;

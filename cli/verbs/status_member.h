@@ -28,8 +28,11 @@ const char *status_size(const json_t *root,
                         const char *name,
                         char text[static STATUS_CELL_MAX]);
 
-/* Of a member of "lanes": a daemon runs, and the lane has no room for one more message of the
- * size that it holds, so that each new one evicts the oldest. */
+/* Of a member of "lanes": it is no longer configured. Nothing new comes to it, and its limits
+ * are those of "default". */
+bool status_lane_has_left(const json_t *lane);
+/* A daemon runs, and the lane has no room for one more message of the size that it holds, so
+ * that each new one evicts the oldest. */
 bool status_lane_evicts(const json_t *lane);
 /* A full lane may be so by its bytes too. */
 bool status_lane_is_full_by_messages(const json_t *lane);

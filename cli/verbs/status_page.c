@@ -374,11 +374,16 @@ static void print_lanes(const json_t *root)
         return;
     json_array_foreach(lanes, i, lane) {
         char name[CELL_MAX], amount[2 * CELL_MAX], oldest[CELL_MAX];
+        bool has_left = status_lane_has_left(lane);
 
-        printf("%-9s %-16s %s, oldest %s%s\n", head, cell(lane, NULL, "name", name),
-               amount_cell(lane, lane, amount),
+        printf("%-9s %-16s %s, oldest %s%s%s\n", head, cell(lane, NULL, "name", name),
+               amount_cell(lane, has_left ? NULL : lane, amount),
                span_cell(lane, NULL, "oldest_age_ms", 1, oldest),
-               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "");
+               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "",
+               has_left ? ", no longer configured" : "");
+        if (has_left && status_integer(lane, NULL, "messages") > 0)
+            puts("          nothing new comes in; what is left is sent, within the limits of "
+                 "\"default\"");
         print_evicting(lane);
         head = "";
     }

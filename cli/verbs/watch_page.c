@@ -354,14 +354,15 @@ static void put_backlog(struct frame *frame)
              status_size(root, "spool", "disk_free_bytes", left));
 }
 
-/* The fuller of its two limits; negative: not known. */
+/* The fuller of its two limits; negative: not known, or they are not its own. */
 static double fill_of(const json_t *lane)
 {
     static const char *const names[][2] = {{"messages", "max_messages"},
                                            {"bytes", "max_bytes"}};
     double most = -1;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; !status_lane_has_left(lane) && i < sizeof(names) / sizeof(names[0]);
+         i++) {
         int64_t limit = status_integer(lane, NULL, names[i][1]);
         double part =
             limit > 0 ? (double)status_integer(lane, NULL, names[i][0]) / (double)limit : -1;
@@ -384,12 +385,13 @@ static void put_lane(struct frame *frame, const char *label, const json_t *lane)
              is_full || fill >= 1 ? RED
              : fill > 0.8         ? YELLOW
                                   : PLAIN,
-             "%-12.64s [%s] %3.0f %% %8" PRId64 " %10s %8s%s%s", name, bar,
+             "%-12.64s [%s] %3.0f %% %8" PRId64 " %10s %8s%s%s%s", name, bar,
              fill > 0 ? fill * 100 : 0, status_integer(lane, NULL, "messages"),
              status_size(lane, NULL, "bytes", bytes),
              span_of(status_integer(lane, NULL, "oldest_age_ms"), oldest),
              is_full ? " FULL" : "",
-             json_is_true(status_member(lane, NULL, "held")) ? " HELD" : "");
+             json_is_true(status_member(lane, NULL, "held")) ? " HELD" : "",
+             status_lane_has_left(lane) ? " no longer configured" : "");
 }
 
 /* As many as leave room for the failures. */

@@ -111,6 +111,10 @@ record_write_limits(struct json *json, const char *name, const struct record_int
         json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
     else
         json_null_value(json, "full");
+    if (intake->lanes)
+        json_bool(json, "configured", i < intake->lane_count);
+    else
+        json_null_value(json, "configured");
 }
 
 /* How long deliveries took: counts by bucket, see delay_bounds_ms. */

@@ -369,6 +369,11 @@ def a_lane_removed_before_a_restart_still_delivers_what_it_holds_under_its_name(
           "it is logged", gateway.log())
     publish(gateway, ["x/alarm"])
     equal(spooled(gateway), {"default": 1, "bulk": 3, "alarms": 3})
+    equal({lane["name"]: lane["configured"] for lane in gateway.status()["lanes"]},
+          {"default": True, "bulk": True, "alarms": False}, "as configured now")
+    page = gateway.tool("status").stdout.decode()
+    check(re.search(r"alarms +3 messages, .*, no longer configured$", page, re.MULTILINE)
+          and page.count("EVICTS") == 1, "bulk evicts, and not the lane at the limits of default", page)
     link.restore()
     gateway.wait_drained()
     lines = gateway.wait_audit(8)

@@ -100,7 +100,8 @@ static void each_cause_of_refusing_is_a_failure_with_its_remedy(void **state)
     assert_found(judge("{'intake': {'refusing': 'of a later version'}}"),
                  "failed new messages are refused: of a later version", "docs/status.md");
     assert_found(judge("{'spool': {'disk_short': 'disk full (ENOSPC)'}}"),
-                 "failed each new message evicts old ones", "make room on the disk of the spool (docs/disk.md)");
+                 "failed each new message evicts old ones",
+                 "make room on the disk of the spool (docs/disk.md)");
 }
 
 static void a_full_lane_is_a_failure_or_holds_its_producers_back(void **state)
@@ -147,6 +148,9 @@ static void a_lane_that_evicts_is_a_warning(void **state)
                  "warning lane a is full (700 B of 1.0 KiB)", "max_bytes");
     assert_null(
         strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'messages': 99}]}"), "lane"));
+    /* Nothing comes to a lane that is no longer configured. */
+    assert_null(
+        strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'configured': false}]}"), "lane"));
     /* No daemon runs, so nothing comes. */
     assert_null(
         strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'full': null}]}"), "lane"));
@@ -170,7 +174,8 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
                  "ok its link is online, 0 messages", "-> \n");
     assert_found(judge("{'link': {'state': 'connecting'}}"), "warning its link is connecting",
                  "mqtt-spool status");
-    assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent", "make room on the disk of the spool (docs/disk.md)");
+    assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent",
+                 "make room on the disk of the spool (docs/disk.md)");
 }
 
 static void what_an_operator_holds_is_released_and_no_old_error_mended(void **state)

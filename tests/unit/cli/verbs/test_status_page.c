@@ -359,6 +359,20 @@ static void a_full_lane_that_evicts_has_a_remark(void **state)
         "          HELD by an operator\n");
 }
 
+static void a_lane_that_left_the_configuration_evicts_nothing(void **state)
+{
+    const char *text = own_page(
+        "{\"lanes\":[{\"name\":\"default\",\"messages\":2,\"bytes\":20,\"oldest_age_ms\":2000,"
+        "\"configured\":true},{\"name\":\"old\"," EVICTING ",\"configured\":false}]}");
+
+    (void)state;
+    assert_contains(
+        text, "          old              5 messages, 10 B, oldest 1 s, no longer configured\n"
+              "          nothing new comes in; what is left is sent, within the limits of "
+              "\"default\"\n");
+    assert_lacks(text, "EVICTS");
+}
+
 static void what_an_operator_holds_is_named(void **state)
 {
     (void)state;
@@ -527,6 +541,7 @@ int main(void)
         cmocka_unit_test(a_rate_that_is_limited_is_shown),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
         cmocka_unit_test(a_full_lane_that_evicts_has_a_remark),
+        cmocka_unit_test(a_lane_that_left_the_configuration_evicts_nothing),
         cmocka_unit_test(what_an_operator_holds_is_named),
         cmocka_unit_test(what_was_refused_before_is_counted),
         cmocka_unit_test(a_short_disk_has_its_cause_and_its_remedy),

@@ -153,6 +153,18 @@ static void each_fault_comes_before_what_is_decorative(void **state)
     "before it answered, as one does that wants TLS\",\"remedy\":\"check that the port is that " \
     "of the protocol, and that the broker runs and accepts this client id\"}}"
 
+static void a_lane_that_left_the_configuration_has_no_fill(void **state)
+{
+    (void)state;
+    expect(page_of("{\"lanes\":[{\"name\":\"old\",\"full\":false,\"messages\":2,\"bytes\":9,"
+                   "\"max_messages\":2,\"max_bytes\":99,\"when_full\":\"evict-oldest\","
+                   "\"oldest_age_ms\":1000,\"configured\":false}]}",
+                   100, 24),
+           "\nlanes     old          [          ]   0 %        2        9 B      1 s no longer "
+           "configured");
+    assert_null(strstr(screen, "EVICTS"));
+}
+
 /* In the same words as the page and the doctor. */
 static void a_fault_has_its_remedy(void **state)
 {
@@ -225,6 +237,7 @@ int main(void)
         cmocka_unit_test(a_sound_daemon_has_no_fault),
         cmocka_unit_test(each_fault_comes_before_what_is_decorative),
         cmocka_unit_test(a_fault_has_its_remedy),
+        cmocka_unit_test(a_lane_that_left_the_configuration_has_no_fill),
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
         cmocka_unit_test(the_last_error_names_the_link),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
