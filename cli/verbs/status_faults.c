@@ -146,6 +146,7 @@ static void add_link(struct faults *faults)
     const json_t *root = faults->root;
     char text[CELL_MAX], reason[CELL_MAX];
     int code = (int)status_integer(root, "link", "refused_code");
+    int64_t unread = status_integer(root, "link", "no_subscriber");
 
     if (json_is_true(status_member(root, "link", "held")))
         add_fault(faults, "link", true, "NOTHING IS SENT until a commit has room");
@@ -160,6 +161,11 @@ static void add_link(struct faults *faults)
                   "the broker refuses the message of uplink.presence: %s -> allow this client "
                   "id to publish to its topic",
                   text);
+    if (unread > 0)
+        add_fault(faults, "link", false,
+                  "%" PRId64 " message%s delivered since the start had no subscriber at the "
+                  "broker -> subscribe there, or correct the topic",
+                  unread, cli_plural((uint64_t)unread));
 }
 
 static void add_held_lanes(struct faults *faults)

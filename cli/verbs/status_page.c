@@ -186,9 +186,10 @@ static void print_link_history(const json_t *root)
         printf("          -> %s\n", error);
 }
 
-/* What a link that is online does without. */
+/* What a link that is online does without, and what was sent to no one. */
 static void print_link_lacks(const json_t *root)
 {
+    json_int_t unread = status_integer(root, "link", "no_subscriber");
     char text[CELL_MAX];
 
     if (strcmp(cell(root, "link", "protocol", text), "3.1.1") == 0)
@@ -199,6 +200,11 @@ static void print_link_lacks(const json_t *root)
                "          -> allow this client id to publish to its topic, or change "
                "uplink.presence\n",
                text);
+    if (unread > 0)
+        printf("          %" JSON_INTEGER_FORMAT " message%s delivered since the start had no "
+               "subscriber at the broker\n"
+               "          -> subscribe there, or correct the topic\n",
+               unread, cli_plural((uint64_t)unread));
 }
 
 static void print_certificate(const json_t *root)

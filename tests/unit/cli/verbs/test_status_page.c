@@ -256,6 +256,18 @@ static void the_last_error_has_its_remedy(void **state)
         "          messages are taken and kept; they go out when the link is online\n");
 }
 
+static void what_had_no_subscriber_is_counted(void **state)
+{
+    (void)state;
+    assert_contains(own_page("{\"link\":{\"no_subscriber\":2}}"),
+                    "          2 messages delivered since the start had no subscriber at the "
+                    "broker\n"
+                    "          -> subscribe there, or correct the topic\n");
+    assert_contains(own_page("{\"link\":{\"no_subscriber\":1}}"),
+                    "          1 message delivered since the start had no subscriber");
+    assert_lacks(own_page("{\"link\":{\"no_subscriber\":0}}"), "subscriber");
+}
+
 static void a_rate_that_is_limited_is_shown(void **state)
 {
     (void)state;
@@ -538,6 +550,7 @@ int main(void)
         cmocka_unit_test(several_lanes_have_a_line_each),
         cmocka_unit_test(what_the_connection_lacks_is_reported),
         cmocka_unit_test(the_last_error_has_its_remedy),
+        cmocka_unit_test(what_had_no_subscriber_is_counted),
         cmocka_unit_test(a_rate_that_is_limited_is_shown),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
         cmocka_unit_test(a_full_lane_that_evicts_has_a_remark),

@@ -136,6 +136,8 @@ static void each_fault_comes_before_what_is_decorative(void **state)
          "A CERTIFICATE EXPIRES in 2 d"},
         {"{\"link\":{\"certificate_expires\":\"2026-11-01T11:01:05.000Z\"}}",
          "A CERTIFICATE HAS EXPIRED 1 h ago"},
+        {"{\"link\":{\"no_subscriber\":1}}",
+         "1 message delivered since the start had no subscriber at the broker"},
         {"{\"rejected\":{\"messages\":1}}", "rejected  1 message kept aside"},
         {"{\"producers\":{\"messages_refused\":1,\"refused_reason\":\"disk\"}}",
          "refused   1 message since the start, the newest: disk"},
