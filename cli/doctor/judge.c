@@ -184,18 +184,6 @@ static void judge_producers(struct doctor_work *work, const json_t *root)
 
 /* ---- what goes out ---- */
 
-/* Has the broker accepted nothing since? */
-static bool is_error_new(const json_t *root)
-{
-    int64_t error_ms, acknowledged_ms;
-
-    if (text_of(root, "link", "last_error")[0] == '\0')
-        return false;
-    return !age_of(root, "link", "last_error_time", &error_ms) ||
-           !age_of(root, "link", "acknowledged", &acknowledged_ms) ||
-           error_ms <= acknowledged_ms;
-}
-
 static void judge_link(struct doctor_work *work, const json_t *root)
 {
     const char *state = text_of(root, "link", "state");
@@ -204,7 +192,8 @@ static void judge_link(struct doctor_work *work, const json_t *root)
     uint64_t messages = number_of(root, "spool", "messages");
     bool is_held = is_true(root, "link", "all_held") || strcmp(state, "held") == 0;
     bool is_connected = strcmp(state, "online") == 0 || strcmp(state, "held") == 0;
-    bool is_good = is_connected && (is_held || messages == 0 || !is_error_new(root));
+    bool is_over = status_link_error_is_over(root);
+    bool is_good = is_connected && (is_held || messages == 0 || error[0] == '\0' || is_over);
 
     if (is_held)
         doctor_add(work, DOCTOR_WARNING, "mqtt-spool release",
@@ -213,7 +202,10 @@ static void judge_link(struct doctor_work *work, const json_t *root)
         remedy = "see whether that changes (mqtt-spool status), and the steps of the broker";
     doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING, is_good ? "" : remedy,
                "its link is %s, %" PRIu64 " message%s spooled%s%s", state, messages,
-               messages == 1 ? " is" : "s are", error[0] != '\0' ? "; last error: " : "",
+               messages == 1 ? " is" : "s are",
+               error[0] == '\0' ? ""
+               : is_over        ? "; last error, which is over: "
+                                : "; last error: ",
                error);
     if (is_true(root, "link", "held"))
         doctor_add(work, DOCTOR_FAILED,

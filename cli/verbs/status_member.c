@@ -4,6 +4,7 @@
  */
 #include "cli/verbs/status_member.h"
 
+#include "base/clock.h"
 #include "base/reload.h"
 #include "base/text.h"
 #include "cli/cli.h"
@@ -40,6 +41,28 @@ const char *status_size(const json_t *root,
     int64_t size = status_integer(root, part, name);
 
     return cli_size(size > 0 ? (uint64_t)size : 0, text);
+}
+
+/* Is the time of the member @name of the link after that of its last error? */
+static bool is_after_error(const json_t *root, const char *name)
+{
+    const char *error = json_string_value(status_member(root, "link", "last_error_time"));
+    const char *time = json_string_value(status_member(root, "link", name));
+    int64_t error_ms, time_ms;
+
+    return error && time && clock_parse(error, &error_ms) && clock_parse(time, &time_ms) &&
+           time_ms > error_ms;
+}
+
+bool status_link_error_is_over(const json_t *root)
+{
+    const char *state = json_string_value(status_member(root, "link", "state"));
+    bool is_held = state && strcmp(state, "held") == 0;
+    bool is_idle = is_held || status_integer(root, "spool", "messages") == 0;
+
+    if (!is_held && (!state || strcmp(state, "online") != 0))
+        return false;
+    return is_after_error(root, "acknowledged") || (is_idle && is_after_error(root, "since"));
 }
 
 bool status_lane_has_left(const json_t *lane)

@@ -28,6 +28,10 @@ const char *status_size(const json_t *root,
                         const char *name,
                         char text[static STATUS_CELL_MAX]);
 
+/* The link is connected and has been good since its last error: the broker has acknowledged a
+ * message since; or it came up since, and none is to be sent. False: no, or not known. */
+bool status_link_error_is_over(const json_t *root);
+
 /* Of a member of "lanes": it is no longer configured. Nothing new comes to it, and its limits
  * are those of "default". */
 bool status_lane_has_left(const json_t *lane);

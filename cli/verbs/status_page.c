@@ -169,6 +169,7 @@ ago_cell(const json_t *root, const char *part, const char *name, char text[stati
 static void print_link_history(const json_t *root)
 {
     char connects[CELL_MAX], error[CELL_MAX], when[CELL_MAX];
+    bool is_over = status_link_error_is_over(root);
 
     cell(root, "link", "connects", connects);
     printf("          connected %s time%s", connects, plural(connects));
@@ -180,10 +181,11 @@ static void print_link_history(const json_t *root)
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
         puts("          no error of the connection");
     else
-        printf("          last error%s: %s\n", ago_cell(root, "link", "last_error_time", when),
-               error);
+        printf("          last error%s%s: %s\n",
+               ago_cell(root, "link", "last_error_time", when),
+               is_over ? ", which is over" : "", error);
     if (strcmp(cell(root, "link", "remedy", error), "-") != 0)
-        printf("          -> %s\n", error);
+        printf("          -> %s%s\n", is_over ? "if it comes again: " : "", error);
 }
 
 /* What a link that is online does without, and what was sent to no one. */

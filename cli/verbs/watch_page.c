@@ -260,15 +260,18 @@ static void put_last_error(struct frame *frame)
     const json_t *root = frame->page->root;
     char error[CELL_MAX], ago[CELL_MAX], text[TEXT_MAX];
     bool has_time = ago_cell(root, "link", "last_error_time", ago);
+    bool is_over = status_link_error_is_over(root);
 
     if (*status_text(root, "link", "last_error", error) == '\0')
         return;
-    (void)snprintf(text, sizeof(text), "last error%s%s%s: %s", has_time ? " " : "",
-                   has_time ? ago : "", has_time ? " ago" : "", error);
-    put_text(frame, LINE_WRAPPED, "link", YELLOW,
+    (void)snprintf(text, sizeof(text), "last error%s%s%s%s: %s", has_time ? " " : "",
+                   has_time ? ago : "", has_time ? " ago" : "",
+                   is_over ? ", which is over" : "", error);
+    put_text(frame, LINE_WRAPPED, "link", is_over ? PLAIN : YELLOW,
              text); /* what is above it is not of the link */
     if (*status_text(root, "link", "remedy", error) != '\0') {
-        (void)snprintf(text, sizeof(text), "-> %s", error);
+        (void)snprintf(text, sizeof(text), "-> %s%s", is_over ? "if it comes again: " : "",
+                       error);
         put_text(frame, LINE_WRAPPED, "", PLAIN, text);
     }
 }

@@ -164,11 +164,13 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
                        "'spool': {'messages': 3}}"),
                  "warning its link is online, 3 messages are spooled; last error: refused",
                  "ask");
-    assert_found(judge("{'link': {'last_error': 'refused', 'remedy': 'ask',"
-                       "'acknowledged': '2026-11-01T11:59:59.000Z',"
-                       "'last_error_time': '2026-11-01T11:00:00.000Z'},"
-                       "'spool': {'messages': 3}}"),
-                 "ok its link is online, 3 messages are spooled; last error: refused", "-> \n");
+    assert_found(
+        judge("{'link': {'last_error': 'refused', 'remedy': 'ask',"
+              "'acknowledged': '2026-11-01T11:59:59.000Z',"
+              "'last_error_time': '2026-11-01T11:00:00.000Z'},"
+              "'spool': {'messages': 3}}"),
+        "ok its link is online, 3 messages are spooled; last error, which is over: refused",
+        "-> \n");
     assert_found(judge("{'link': {'last_error': 'refused', 'remedy': 'ask', 'acknowledged': '',"
                        "'last_error_time': '2026-11-01T11:00:00.000Z'}}"),
                  "ok its link is online, 0 messages", "-> \n");

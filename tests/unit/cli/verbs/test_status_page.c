@@ -256,6 +256,43 @@ static void the_last_error_has_its_remedy(void **state)
         "          messages are taken and kept; they go out when the link is online\n");
 }
 
+#define FAILED(state, time)                                                                    \
+    "\"state\":\"" state "\",\"last_error\":\"no route\",\"remedy\":\"see the "                \
+    "cable\",\"last_error_time\":\"2026-11-01T12:" time ".000Z\""
+
+/* It was online from 12:00:10 on, and the broker acknowledged at 12:01:02. */
+static void an_error_that_is_over_is_no_present_one(void **state)
+{
+    static const char over[] = ", which is over: no route\n"
+                               "          -> if it comes again: see the cable\n";
+    static const char present[] = " ago: no route\n          -> see the cable\n";
+
+    (void)state;
+    assert_contains(own_page("{\"link\":{" FAILED("online", "00:05") "}}"), over);
+    assert_contains(own_page("{\"link\":{" FAILED("online", "01:01") "}}"), over);
+    assert_contains(own_page("{\"link\":{" FAILED("online", "01:03") "}}"), present);
+    assert_contains(own_page("{\"link\":{" FAILED("connecting", "00:05") "}}"), present);
+    assert_contains(own_page("{\"link\":{" FAILED("refused", "00:05") "}}"), present);
+    /* Connected again, and nothing was acknowledged since: is there something to send? */
+    assert_contains(
+        own_page("{\"link\":{\"acknowledged\":\"\"," FAILED("online", "00:05") "}}"), present);
+}
+
+static void after_an_error_nothing_need_be_acknowledged_where_nothing_waits(void **state)
+{
+    static const char over[] = "1 min ago, which is over: no route\n";
+
+    (void)state;
+    assert_contains(own_page("{\"spool\":{\"messages\":0},\"link\":{\"state\":\"online\","
+                             "\"last_error\":\"no route\",\"acknowledged\":\"\","
+                             "\"last_error_time\":\"2026-11-01T12:00:05.000Z\"}}"),
+                    over);
+    assert_contains(own_page("{\"link\":{\"state\":\"held\",\"last_error\":\"no route\","
+                             "\"acknowledged\":\"\","
+                             "\"last_error_time\":\"2026-11-01T12:00:05.000Z\"}}"),
+                    over);
+}
+
 static void what_had_no_subscriber_is_counted(void **state)
 {
     (void)state;
@@ -550,6 +587,8 @@ int main(void)
         cmocka_unit_test(several_lanes_have_a_line_each),
         cmocka_unit_test(what_the_connection_lacks_is_reported),
         cmocka_unit_test(the_last_error_has_its_remedy),
+        cmocka_unit_test(an_error_that_is_over_is_no_present_one),
+        cmocka_unit_test(after_an_error_nothing_need_be_acknowledged_where_nothing_waits),
         cmocka_unit_test(what_had_no_subscriber_is_counted),
         cmocka_unit_test(a_rate_that_is_limited_is_shown),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
