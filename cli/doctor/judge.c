@@ -261,6 +261,25 @@ static void judge_records(struct doctor_work *work, const json_t *root)
                    "the ledger does not balance: messages are not accounted for");
 }
 
+/* ---- what a HUP has not applied ---- */
+
+static void judge_configuration(struct doctor_work *work, const json_t *root)
+{
+    const char *refused = text_of(root, "configuration", "refused");
+    const char *keys = text_of(root, "configuration", "restart_keys");
+
+    if (strcmp(refused, "lanes") == 0)
+        doctor_add(
+            work, DOCTOR_WARNING, status_refused_remedy(refused),
+            "the last reload left lanes and retention as they were: too many names of lanes");
+    else if (refused[0] != '\0')
+        doctor_add(work, DOCTOR_WARNING, status_refused_remedy(refused),
+                   "the last reload changed nothing: the configuration had an error");
+    if (keys[0] != '\0')
+        doctor_add(work, DOCTOR_WARNING, STATUS_RESTART_REMEDY,
+                   "a restart is needed: a reload does not change %s", keys);
+}
+
 bool doctor_is_disk_short(const json_t *status)
 {
     return strcmp(text_of(status, "intake", "refusing"), "disk") == 0 ||
@@ -279,4 +298,5 @@ void doctor_judge_status(struct doctor_work *work, const json_t *status)
     judge_producers(work, status);
     judge_link(work, status);
     judge_records(work, status);
+    judge_configuration(work, status);
 }

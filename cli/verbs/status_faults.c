@@ -221,6 +221,26 @@ static void add_reserve(struct faults *faults)
                   status_size(root, "spool", "disk_reserve_bytes", reserve));
 }
 
+const char *status_refused(const char *refused)
+{
+    if (strcmp(refused, "lanes") == 0)
+        return "THE LAST RELOAD LEFT lanes AND retention AS THEY WERE: too many names of lanes";
+    return "THE LAST RELOAD CHANGED NOTHING: the configuration had an error";
+}
+
+static void add_configuration(struct faults *faults)
+{
+    char text[CELL_MAX];
+
+    if (*status_text(faults->root, "configuration", "refused", text) != '\0')
+        add_fault(faults, "config", false, "%s -> %s", status_refused(text),
+                  status_refused_remedy(text));
+    if (*status_text(faults->root, "configuration", "restart_keys", text) != '\0')
+        add_fault(faults, "config", false,
+                  "RESTART NEEDED: a reload does not change %s -> " STATUS_RESTART_REMEDY,
+                  text);
+}
+
 bool status_certificate(const json_t *root,
                         char text[static STATUS_CERTIFICATE_MAX],
                         bool *ret_expired)
@@ -290,5 +310,6 @@ void status_faults_each(const json_t *root,
     add_reserve(&faults);
     add_held_lanes(&faults);
     add_certificate(&faults);
+    add_configuration(&faults);
     add_refused(&faults);
 }

@@ -100,6 +100,14 @@ const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_
     return text;
 }
 
+const char *status_refused_remedy(const char *refused)
+{
+    if (strcmp(refused, "lanes") == 0)
+        return "use the names of older lanes again, or wait until their records are gone "
+               "(audit.keep)";
+    return "correct what mqtt-spoold --test-config names, then " RELOAD_REMEDY;
+}
+
 const char *status_disk_remedy(const char *detail)
 {
     if (strstr(detail, "(EFBIG)"))

@@ -104,6 +104,20 @@ static void print_time(const json_t *root, int64_t now_ms)
     printf("          as of %s, %s ago\n", cell(root, NULL, "time", time), span);
 }
 
+/* What the last reload did not apply. */
+static void print_configuration(const json_t *root)
+{
+    char text[CELL_MAX];
+
+    if (strcmp(cell(root, "configuration", "restart_keys", text), "-") != 0)
+        printf("          RESTART NEEDED: a reload does not change %s\n"
+               "          -> " STATUS_RESTART_REMEDY "\n",
+               text);
+    if (strcmp(cell(root, "configuration", "refused", text), "-") != 0)
+        printf("          %s\n          -> %s\n", status_refused(text),
+               status_refused_remedy(text));
+}
+
 static void print_daemon(const struct status_page *page)
 {
     char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
@@ -125,6 +139,7 @@ static void print_daemon(const struct status_page *page)
            span_cell(page->root, NULL, "uptime_ms", 1, uptime),
            cell(page->root, NULL, "pid", pid));
     print_time(page->root, page->now_ms);
+    print_configuration(page->root);
 }
 
 static bool is_all_accepted(const json_t *root)

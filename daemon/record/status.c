@@ -229,6 +229,15 @@ static void record_write_some(struct json *json, const char *name, const char *t
         json_null_value(json, name);
 }
 
+static void record_write_configuration(struct json *json,
+                                       const struct record_configuration *configuration)
+{
+    json_open_object(json, "configuration");
+    record_write_some(json, "restart_keys", configuration->restart_keys);
+    record_write_some(json, "refused", configuration->refused);
+    json_close_object(json);
+}
+
 static void
 record_write_link(struct json *json, const struct record_link *link, const struct spool *spool)
 {
@@ -370,6 +379,7 @@ int record_write_status(struct json *json,
     json_signed(json, "pid", status->pid);
     record_write_time(json, "time", now->wall_ms);
     json_signed(json, "uptime_ms", status->uptime_ms);
+    record_write_configuration(json, &status->configuration);
     record_write_link(json, &status->link, spool);
     int r = record_write_spool_parts(json, spool, status, now);
     record_write_small_parts(json, status, now->wall_credible);

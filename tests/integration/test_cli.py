@@ -708,6 +708,7 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
                                "held": False, "all_held": False,
                                "presence_error": None,
                                "rate": {"messages": 0, "bytes": 0}}, "link")
+        equal(status["configuration"], {"restart_keys": None, "refused": None})
         equal(status["rejected"], {"messages": 0, "bytes": 0, "last": None}, "rejected")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")

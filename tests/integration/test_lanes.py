@@ -431,6 +431,7 @@ def more_lanes_than_can_be_known_are_refused_by_hup_and_everything_continues():
     equal(taken, [True] * 4 + [False] * 2, "reloads that were taken")
     check(re.search(r"reload_partial keys=lanes error=\"more than 256 lanes.* remedy=",
                     gateway.log()), "the log says why", gateway.log())
+    equal(gateway.fresh_status()["configuration"]["refused"], "lanes", "and the status")
     seen = spooled(gateway)
     equal((len(seen), seen["l3-0"], seen["l0-0"]), (1 + 4 * 63, 3, 1), "lanes, as they were")
     gateway.stop()

@@ -230,6 +230,21 @@ static void what_was_refused_rejected_or_damaged_is_a_warning(void **state)
                  "mqtt-spool check");
 }
 
+static void what_a_hup_has_not_applied_is_a_warning(void **state)
+{
+    (void)state;
+    assert_found(
+        judge("{'configuration': {'restart_keys': 'listen.mode,uplink.window'}}"),
+        "warning a restart is needed: a reload does not change listen.mode,uplink.window",
+        "systemctl restart mqtt-spoold");
+    assert_found(judge("{'configuration': {'refused': 'file'}}"),
+                 "warning the last reload changed nothing: the configuration had an error",
+                 "--test-config");
+    assert_found(judge("{'configuration': {'refused': 'lanes'}}"),
+                 "warning the last reload left lanes and retention as they were",
+                 "names of older lanes");
+}
+
 static void a_status_of_other_types_is_no_fault(void **state)
 {
     (void)state;
@@ -249,6 +264,7 @@ int main(void)
         cmocka_unit_test(what_an_operator_holds_is_released_and_no_old_error_mended),
         cmocka_unit_test(an_audit_file_that_is_not_written_is_a_failure),
         cmocka_unit_test(what_was_refused_rejected_or_damaged_is_a_warning),
+        cmocka_unit_test(what_a_hup_has_not_applied_is_a_warning),
         cmocka_unit_test(a_status_of_other_types_is_no_fault),
     };
 

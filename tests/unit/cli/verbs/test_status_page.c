@@ -256,6 +256,29 @@ static void the_last_error_has_its_remedy(void **state)
         "          messages are taken and kept; they go out when the link is online\n");
 }
 
+static void what_a_hup_has_not_applied_is_named(void **state)
+{
+    (void)state;
+    assert_contains(
+        own_page("{\"configuration\":{\"restart_keys\":\"listen.mode,uplink.window\"}}"),
+        ", pid 4711\n"
+        "          RESTART NEEDED: a reload does not change listen.mode,uplink.window\n"
+        "          -> systemctl restart mqtt-spoold\n"
+        "link ");
+    assert_contains(
+        own_page("{\"configuration\":{\"refused\":\"file\"}}"),
+        "          THE LAST RELOAD CHANGED NOTHING: the configuration had an error\n"
+        "          -> correct what mqtt-spoold --test-config names, then reload "
+        "(systemctl reload mqtt-spoold, or HUP)\n");
+    assert_contains(own_page("{\"configuration\":{\"refused\":\"lanes\"}}"),
+                    "          THE LAST RELOAD LEFT lanes AND retention AS THEY WERE: too many "
+                    "names of lanes\n"
+                    "          -> use the names of older lanes again, or wait until their "
+                    "records are gone (audit.keep)\n");
+    assert_lacks(own_page("{\"configuration\":{\"restart_keys\":null,\"refused\":null}}"),
+                 "RELOAD");
+}
+
 #define FAILED(state, time)                                                                    \
     "\"state\":\"" state "\",\"last_error\":\"no route\",\"remedy\":\"see the "                \
     "cable\",\"last_error_time\":\"2026-11-01T12:" time ".000Z\""
@@ -587,6 +610,7 @@ int main(void)
         cmocka_unit_test(several_lanes_have_a_line_each),
         cmocka_unit_test(what_the_connection_lacks_is_reported),
         cmocka_unit_test(the_last_error_has_its_remedy),
+        cmocka_unit_test(what_a_hup_has_not_applied_is_named),
         cmocka_unit_test(an_error_that_is_over_is_no_present_one),
         cmocka_unit_test(after_an_error_nothing_need_be_acknowledged_where_nothing_waits),
         cmocka_unit_test(what_had_no_subscriber_is_counted),

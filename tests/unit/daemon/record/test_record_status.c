@@ -166,6 +166,17 @@ static void a_lane_that_left_the_configuration_is_marked(void **state)
     expect(strstr(text, "\"name\":\"old\""), "\"configured\":null");
 }
 
+static void what_a_hup_left_is_named(void **state)
+{
+    const char *text = write_with(*state, (struct record_link){.state = "stopped"});
+
+    expect(text, "\"configuration\":{\"restart_keys\":null,\"refused\":null}");
+    text = write_object(
+        *state,
+        (struct record_status){.configuration = {.restart_keys = "a.b,c", .refused = "lanes"}});
+    expect(text, "\"configuration\":{\"restart_keys\":\"a.b,c\",\"refused\":\"lanes\"}");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -178,6 +189,7 @@ int main(void)
         CASE(the_newest_rejected_message_has_its_cause),
         CASE(a_lane_has_its_delays_and_reasons),
         CASE(a_lane_that_left_the_configuration_is_marked),
+        CASE(what_a_hup_left_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
