@@ -162,6 +162,11 @@ const char *cli_status_file(void);
  * process. */
 #define CLI_STATUS_MAX ((size_t)1024 * 1024)
 char *cli_read_status(void);
+/* The id of the daemon's process, from that file; 0: it does not run, or is not known. */
+pid_t cli_daemon_pid(void);
+/* Reports, for want of a configuration, whether a daemon runs with this default @socket, and
+ * how to ask it. Its file is the status file from then on. */
+void cli_report_daemon(const char *socket);
 #define CLI_MOVED_REMEDY                                                                       \
     "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
     "other one; its log says what it needs (spool_moved, spool_not_restored)"

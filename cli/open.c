@@ -27,6 +27,45 @@
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
+void cli_report_daemon(const char *socket)
+{
+    pid_t pid;
+
+    cli_set_socket(socket);
+    pid = cli_daemon_pid();
+    if (pid > 0)
+        cli_error("a daemon runs with the default socket (process %d): give --socket %s",
+                  (int)pid, socket);
+    else
+        cli_error("no daemon has its status beside the default socket %s: whether one runs, "
+                  "and with which -c, is in: systemctl status mqtt-spoold",
+                  socket);
+}
+
+static bool is_socket_needed(const char *const *needed)
+{
+    while (*needed && strcmp(*needed, "listen.socket") != 0)
+        needed++;
+    return *needed != NULL;
+}
+
+/* @path: the file of the daemon, unless -c names it. Return: the exit code. */
+static int report_unreadable(const struct cli *cli,
+                             const char *path,
+                             const char *const *needed,
+                             const char *instead)
+{
+    int error = errno;
+
+    cli_error("cannot read the configuration %s: %s; %sname another one with -c FILE, or give "
+              "%s",
+              path, strerror(error),
+              error == EACCES ? "run this as root (sudo mqtt-spool ...), " : "", instead);
+    if (!cli->config_path && is_socket_needed(needed))
+        cli_report_daemon(CONFIG_DEFAULT_SOCKET);
+    return error == EACCES ? EX_NOPERM : EX_CONFIG;
+}
+
 int cli_load_config(const struct cli *cli,
                     const char *const *needed,
                     const char *instead,
@@ -36,14 +75,8 @@ int cli_load_config(const struct cli *cli,
     char error[CONFIG_ERROR_MAX];
     int result;
 
-    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0) {
-        int code = errno == EACCES ? EX_NOPERM : EX_CONFIG;
-
-        cli_error(
-            "cannot read the configuration %s: %s; name another one with -c FILE, or give %s",
-            path, strerror(errno), instead);
-        return code;
-    }
+    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0)
+        return report_unreadable(cli, path, needed, instead);
     result = config_load_needed(path, needed, ret, error);
     if (result == 0) {
         if (error[0] != '\0')
@@ -138,6 +171,17 @@ char *cli_read_status(void)
 const char *cli_status_file(void)
 {
     return status_file;
+}
+
+pid_t cli_daemon_pid(void)
+{
+    char *text = cli_read_status();
+    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
+
+    json_decref(root);
+    free(text);
+    return cli_process_runs(pid) ? (pid_t)pid : 0;
 }
 
 bool cli_spool_is_moved(void)

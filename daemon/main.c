@@ -218,9 +218,10 @@ static void print_config_warnings(const struct config *config)
     }
 }
 
-static void log_reload_refused(const struct program *program, int result, const char *error)
+static void refuse_reload(const struct program *program, int result, const char *error)
 {
     log_config_error(program, result, error);
+    gateway_refuse_reload(program->gateway);
     log_warning("reload_refused configuration=unchanged remedy=\"the line before has the "
                 "error: correct it, then " RELOAD_REMEDY "\"");
 }
@@ -282,7 +283,7 @@ take_over(struct program *program, struct config *config, const struct named_fil
         return;
     }
     config_free(config);
-    log_reload_refused(program, -EINVAL, files->error);
+    refuse_reload(program, -EINVAL, files->error);
 }
 
 /* A file with an error changes nothing: the daemon continues with the settings that it has. */
@@ -302,7 +303,7 @@ static int on_reload_read(sd_event_source *source, int fd, uint32_t events, void
     if (r == 0)
         take_over(program, config, &files);
     else
-        log_reload_refused(program, r, error);
+        refuse_reload(program, r, error);
     service_ready();
     if (program->is_reload_wanted)
         start_reload(program);
@@ -324,7 +325,7 @@ static void start_reload(struct program *program)
     if (r >= 0)
         return;
     abandon_reload(program);
-    log_reload_refused(program, r, strerror(-r));
+    refuse_reload(program, r, strerror(-r));
     service_ready();
 }
 

@@ -13,7 +13,6 @@
 #include "cli/doctor/record.h"
 #include "cli/verbs/status_member.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,18 +41,6 @@ static bool is_true(const json_t *root, const char *part, const char *name)
 
 /* ---- what comes in ---- */
 
-static const char *disk_remedy(const char *detail)
-{
-    if (strstr(detail, "(EFBIG)"))
-        return "raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)";
-    if (strstr(detail, "(EDQUOT)"))
-        return "raise the quota, or make room in it";
-    if (strstr(detail, "another program reads"))
-        return "end that program (fuser -v spool.db names it)";
-    return "free space on the disk of the spool, see docs/disk.md; deliveries continue as long "
-           "as commits have room";
-}
-
 static const struct {
     const char *word; /* of intake.refusing */
     const char *meaning;
@@ -80,7 +67,7 @@ static void judge_refusing(struct doctor_work *work, const json_t *root, const c
         }
     }
     if (strcmp(word, "disk") == 0)
-        doctor_add(work, DOCTOR_FAILED, disk_remedy(detail),
+        doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
                    "new messages are refused: too little disk space%s%s",
                    detail[0] != '\0' ? ": " : "", detail);
     else
@@ -96,7 +83,7 @@ static void judge_intake(struct doctor_work *work, const json_t *root)
     if (word[0] != '\0')
         judge_refusing(work, root, word);
     else if (detail[0] != '\0')
-        doctor_add(work, DOCTOR_FAILED, disk_remedy(detail),
+        doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
                    "each new message evicts old ones, for want of disk space: %s", detail);
 }
 
@@ -197,18 +184,6 @@ static void judge_producers(struct doctor_work *work, const json_t *root)
 
 /* ---- what goes out ---- */
 
-/* Has the broker accepted nothing since? */
-static bool is_error_new(const json_t *root)
-{
-    int64_t error_ms, acknowledged_ms;
-
-    if (text_of(root, "link", "last_error")[0] == '\0')
-        return false;
-    return !age_of(root, "link", "last_error_time", &error_ms) ||
-           !age_of(root, "link", "acknowledged", &acknowledged_ms) ||
-           error_ms <= acknowledged_ms;
-}
-
 static void judge_link(struct doctor_work *work, const json_t *root)
 {
     const char *state = text_of(root, "link", "state");
@@ -217,7 +192,8 @@ static void judge_link(struct doctor_work *work, const json_t *root)
     uint64_t messages = number_of(root, "spool", "messages");
     bool is_held = is_true(root, "link", "all_held") || strcmp(state, "held") == 0;
     bool is_connected = strcmp(state, "online") == 0 || strcmp(state, "held") == 0;
-    bool is_good = is_connected && (is_held || messages == 0 || !is_error_new(root));
+    bool is_over = status_link_error_is_over(root);
+    bool is_good = is_connected && (is_held || messages == 0 || error[0] == '\0' || is_over);
 
     if (is_held)
         doctor_add(work, DOCTOR_WARNING, "mqtt-spool release",
@@ -226,10 +202,14 @@ static void judge_link(struct doctor_work *work, const json_t *root)
         remedy = "see whether that changes (mqtt-spool status), and the steps of the broker";
     doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING, is_good ? "" : remedy,
                "its link is %s, %" PRIu64 " message%s spooled%s%s", state, messages,
-               messages == 1 ? " is" : "s are", error[0] != '\0' ? "; last error: " : "",
+               messages == 1 ? " is" : "s are",
+               error[0] == '\0' ? ""
+               : is_over        ? "; last error, which is over: "
+                                : "; last error: ",
                error);
     if (is_true(root, "link", "held"))
-        doctor_add(work, DOCTOR_FAILED, disk_remedy(text_of(root, "spool", "disk_short")),
+        doctor_add(work, DOCTOR_FAILED,
+                   status_disk_remedy(text_of(root, "spool", "disk_short")),
                    "nothing is sent: no commit has room on the disk");
     if (text_of(root, "link", "presence_error")[0] != '\0')
         doctor_add(work, DOCTOR_WARNING,
@@ -240,20 +220,6 @@ static void judge_link(struct doctor_work *work, const json_t *root)
 
 /* ---- what is recorded ---- */
 
-static const char *audit_remedy(const char *error)
-{
-    if (strcmp(error, strerror(ENOSPC)) == 0 || strcmp(error, strerror(EDQUOT)) == 0)
-        return "free space on the disk of audit.file; its records wait in the spool";
-    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
-        return "make the folder of audit.file, writable for the daemon";
-    if (strstr(error, "another process"))
-        return "two daemons have the same audit.file: name another one for one of the two";
-    if (strstr(error, "no regular file") || strstr(error, "no audit file"))
-        return "something else has the name of audit.file: move it away";
-    return "check audit.file, its folder's owner and the free space (journalctl -u mqtt-spoold "
-           "says more)";
-}
-
 static void judge_audit(struct doctor_work *work, const json_t *root)
 {
     const char *error = text_of(root, "audit", "error");
@@ -261,7 +227,7 @@ static void judge_audit(struct doctor_work *work, const json_t *root)
     uint64_t most = number_of(root, "audit", "max_waiting");
 
     if (doctor_is_audit_waiting(root))
-        doctor_add(work, DOCTOR_FAILED, audit_remedy(error),
+        doctor_add(work, DOCTOR_FAILED, status_audit_remedy(error),
                    "the audit file is not written: %s; %" PRIu64 " of at most %" PRIu64
                    " record%s wait in the spool",
                    error, waiting, most, cli_plural(most));
@@ -295,6 +261,25 @@ static void judge_records(struct doctor_work *work, const json_t *root)
                    "the ledger does not balance: messages are not accounted for");
 }
 
+/* ---- what a HUP has not applied ---- */
+
+static void judge_configuration(struct doctor_work *work, const json_t *root)
+{
+    const char *refused = text_of(root, "configuration", "refused");
+    const char *keys = text_of(root, "configuration", "restart_keys");
+
+    if (strcmp(refused, "lanes") == 0)
+        doctor_add(
+            work, DOCTOR_WARNING, status_refused_remedy(refused),
+            "the last reload left lanes and retention as they were: too many names of lanes");
+    else if (refused[0] != '\0')
+        doctor_add(work, DOCTOR_WARNING, status_refused_remedy(refused),
+                   "the last reload changed nothing: the configuration had an error");
+    if (keys[0] != '\0')
+        doctor_add(work, DOCTOR_WARNING, STATUS_RESTART_REMEDY,
+                   "a restart is needed: a reload does not change %s", keys);
+}
+
 bool doctor_is_disk_short(const json_t *status)
 {
     return strcmp(text_of(status, "intake", "refusing"), "disk") == 0 ||
@@ -313,4 +298,5 @@ void doctor_judge_status(struct doctor_work *work, const json_t *status)
     judge_producers(work, status);
     judge_link(work, status);
     judge_records(work, status);
+    judge_configuration(work, status);
 }

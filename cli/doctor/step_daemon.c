@@ -40,7 +40,7 @@ static bool is_running(const struct doctor_work *work)
 {
     const char *directory = work->config->spool.directory;
 
-    return cli_may_read(directory) ? spool_is_in_use(directory) : doctor_daemon_pid() > 0;
+    return cli_may_read(directory) ? spool_is_in_use(directory) : cli_daemon_pid() > 0;
 }
 
 /* Return: owned; NULL: there is none. */
@@ -153,7 +153,7 @@ void doctor_step_daemon(struct doctor_work *work)
     }
     doctor_user_find(&user);
     doctor_add(work, DOCTOR_OK, "", "it runs as user %s, process %d", user.name,
-               (int)doctor_daemon_pid());
+               (int)cli_daemon_pid());
     check_age(work);
     report_answer(work);
 }

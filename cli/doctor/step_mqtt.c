@@ -15,7 +15,6 @@
 #include "cli/doctor/record.h"
 #include "cli/doctor/stream.h"
 #include "cli/doctor/tls_probe.h"
-#include "cli/doctor/user.h"
 #include "daemon/config/config.h"
 #include "daemon/uplink/secret.h"
 #include "daemon/uplink/settings.h"
@@ -141,7 +140,7 @@ static bool may_use_id(const struct broker_walk *walk, const char *id)
 
     if (strcmp(id, config->uplink.client_id) != 0)
         return true;
-    return cli_may_read(directory) && !spool_is_in_use(directory) && doctor_daemon_pid() == 0;
+    return cli_may_read(directory) && !spool_is_in_use(directory) && cli_daemon_pid() == 0;
 }
 
 /* Another connection to the address that was good before, without reports. */

@@ -16,17 +16,6 @@
 
 #define UNIT_USER "mqtt-spoold"
 
-pid_t doctor_daemon_pid(void)
-{
-    char *text = cli_read_status();
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
-    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
-
-    json_decref(root);
-    free(text);
-    return cli_process_runs(pid) ? (pid_t)pid : 0;
-}
-
 static void set_name(struct doctor_user *user)
 {
     const struct passwd *entry = getpwuid(user->uid);
@@ -44,8 +33,8 @@ void doctor_user_find(struct doctor_user *ret)
     struct stat st;
 
     *ret = (struct doctor_user){.uid = geteuid(), .gid = getegid()};
-    (void)snprintf(process, sizeof(process), "/proc/%d", (int)doctor_daemon_pid());
-    if (doctor_daemon_pid() > 0 && stat(process, &st) == 0) {
+    (void)snprintf(process, sizeof(process), "/proc/%d", (int)cli_daemon_pid());
+    if (cli_daemon_pid() > 0 && stat(process, &st) == 0) {
         ret->uid = st.st_uid;
         ret->gid = st.st_gid;
         ret->is_daemons = true;

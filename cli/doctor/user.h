@@ -22,8 +22,6 @@ struct doctor_user {
     int own_group_count;
 };
 
-/* The id of the daemon's process, from its status; 0: it does not run, or is not known. */
-pid_t doctor_daemon_pid(void);
 /* The user of the daemon's process, else that of the unit, else the caller. */
 void doctor_user_find(struct doctor_user *ret);
 /* Acts with that user's rights until doctor_user_return(). False: with the caller's own. */

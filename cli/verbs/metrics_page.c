@@ -33,6 +33,7 @@ enum kind {
     TRUTH,   /* true: 1, false: 0, null: not known */
     TIME,    /* RFC 3339, as seconds since 1970; "" or null: there was none */
     TEXT,    /* 1 if there is a text */
+    EVICTS,  /* 1 if a lane is full and evicts; no member, but what several amount to */
 };
 
 struct metric {
@@ -120,6 +121,9 @@ value_of(const struct metric *metric, const json_t *root, char text[static VALUE
     case TEXT:
         (void)count_of(json_is_string(value) && json_string_length(value) > 0, text);
         return true;
+    case EVICTS:
+        (void)count_of(status_lane_evicts(root), text);
+        return json_is_boolean(value);
     }
     return false;
 }
@@ -279,6 +283,8 @@ static const struct metric lane_metrics[] = {
      true},
     {"lane_full", "1 if its limits make it refuse messages or stop its producers.", NULL,
      "full", TRUTH, true, false},
+    {"lane_evicting", "1 if it is full, and each new message evicts its oldest one.", NULL,
+     "full", EVICTS, true, false},
     {"lane_held", "1 if an operator holds it, or all lanes.", NULL, "held", TRUTH, false,
      false},
 };
@@ -306,7 +312,7 @@ static void put_lane_metric(struct writer *writer, const struct metric *metric)
         const struct label labels[LABELS_MAX] = {{"lane", text_of(lane, NULL, "name")}};
         char value[VALUE_MAX];
 
-        if (!value_of(metric, lane, value))
+        if ((metric->is_limit && status_lane_has_left(lane)) || !value_of(metric, lane, value))
             continue;
         if (!has_begun)
             begin(writer, metric->name, "gauge", metric->help);

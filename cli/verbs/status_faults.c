@@ -43,17 +43,6 @@ add_fault(struct faults *faults, const char *label, bool is_severe, const char *
                   &(struct status_fault){.label = label, .text = text, .is_severe = is_severe});
 }
 
-static const char *disk_remedy(const char *detail)
-{
-    if (strstr(detail, "(EFBIG)"))
-        return "raise the limit of the file size";
-    if (strstr(detail, "(EDQUOT)"))
-        return "raise the quota, or make room in it";
-    if (strstr(detail, "another program reads"))
-        return "end that program (fuser -v spool.db names it)";
-    return "make room on the disk";
-}
-
 static void add_disk(struct faults *faults, const char *effect)
 {
     const json_t *root = faults->root;
@@ -61,12 +50,12 @@ static void add_disk(struct faults *faults, const char *effect)
 
     if (*status_text(root, "spool", "disk_short", detail) != '\0')
         add_fault(faults, "intake", true, "%s: disk: %s -> %s", effect, detail,
-                  disk_remedy(detail));
+                  status_disk_remedy(detail));
     else
-        add_fault(faults, "intake", true,
-                  "%s: disk: %s free, spool.disk_reserve is %s -> make room on the disk",
+        add_fault(faults, "intake", true, "%s: disk: %s free, spool.disk_reserve is %s -> %s",
                   effect, status_size(root, "spool", "disk_free_bytes", left),
-                  status_size(root, "spool", "disk_reserve_bytes", reserve));
+                  status_size(root, "spool", "disk_reserve_bytes", reserve),
+                  status_disk_remedy(detail));
 }
 
 static void add_refusing(struct faults *faults, const char *why)
@@ -93,31 +82,26 @@ static void add_refusing(struct faults *faults, const char *why)
         add_fault(faults, "intake", true, "%s: %s", effect, why);
 }
 
-static const char *way_out(const json_t *lane)
-{
-    return json_is_true(json_object_get(lane, "held")) ? "mqtt-spool release"
-                                                       : "bring the link back";
-}
-
 static void add_full_lane(struct faults *faults, const json_t *lane)
 {
-    char name[CELL_MAX], policy[CELL_MAX];
+    char name[CELL_MAX], policy[CELL_MAX], remedy[CELL_MAX];
     bool blocks = strcmp(status_text(lane, NULL, "when_full", policy), "block") == 0;
 
-    add_fault(faults, "intake", true, "lane \"%s\" %s, it is full -> %s, or raise its limit",
+    add_fault(faults, "intake", true, "lane \"%s\" %s, it is full -> %s",
               status_text(lane, NULL, "name", name),
-              blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages", way_out(lane));
+              blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages",
+              status_lane_remedy(lane, remedy));
 }
 
 static void add_evicting_lane(struct faults *faults, const json_t *lane)
 {
-    char name[CELL_MAX];
+    char name[CELL_MAX], remedy[CELL_MAX];
 
     add_fault(faults, "intake", true,
               "lane \"%s\" EVICTS its oldest messages, it is full; %" PRId64
-              " so far (mqtt-spool failures) -> %s, or raise its limit",
+              " so far (mqtt-spool failures) -> %s",
               status_text(lane, NULL, "name", name), status_integer(lane, "ledger", "evicted"),
-              way_out(lane));
+              status_lane_remedy(lane, remedy));
 }
 
 static void add_intake(struct faults *faults)
@@ -146,12 +130,12 @@ static void add_audit(struct faults *faults)
     int64_t most = status_integer(root, "audit", "max_waiting");
     char error[CELL_MAX];
 
+    (void)status_text(root, "audit", "error", error);
     if (json_is_false(status_member(root, "audit", "healthy")))
         add_fault(faults, "audit", true,
-                  "NOT WRITTEN: %s; %" PRId64 " of at most %" PRId64
-                  " record%s %s -> mqtt-spool status has the remedy",
-                  status_text(root, "audit", "error", error), waiting, most,
-                  cli_plural((uint64_t)most), cli_counted((uint64_t)waiting, "waits", "wait"));
+                  "NOT WRITTEN: %s; %" PRId64 " of at most %" PRId64 " record%s %s -> %s",
+                  error, waiting, most, cli_plural((uint64_t)most),
+                  cli_counted((uint64_t)waiting, "waits", "wait"), status_audit_remedy(error));
     if (json_is_false(status_member(root, "ledger", "balanced")))
         add_fault(faults, "ledger", true,
                   "DOES NOT BALANCE -> keep a copy of the spool, then: mqtt-spool audit");
@@ -162,6 +146,7 @@ static void add_link(struct faults *faults)
     const json_t *root = faults->root;
     char text[CELL_MAX], reason[CELL_MAX];
     int code = (int)status_integer(root, "link", "refused_code");
+    int64_t unread = status_integer(root, "link", "no_subscriber");
 
     if (json_is_true(status_member(root, "link", "held")))
         add_fault(faults, "link", true, "NOTHING IS SENT until a commit has room");
@@ -176,6 +161,11 @@ static void add_link(struct faults *faults)
                   "the broker refuses the message of uplink.presence: %s -> allow this client "
                   "id to publish to its topic",
                   text);
+    if (unread > 0)
+        add_fault(faults, "link", false,
+                  "%" PRId64 " message%s delivered since the start had no subscriber at the "
+                  "broker -> subscribe there, or correct the topic",
+                  unread, cli_plural((uint64_t)unread));
 }
 
 static void add_held_lanes(struct faults *faults)
@@ -229,6 +219,26 @@ static void add_reserve(struct faults *faults)
         add_fault(faults, "disk", true, "%s free, below spool.disk_reserve (%s)",
                   status_size(root, "spool", "disk_free_bytes", left),
                   status_size(root, "spool", "disk_reserve_bytes", reserve));
+}
+
+const char *status_refused(const char *refused)
+{
+    if (strcmp(refused, "lanes") == 0)
+        return "THE LAST RELOAD LEFT lanes AND retention AS THEY WERE: too many names of lanes";
+    return "THE LAST RELOAD CHANGED NOTHING: the configuration had an error";
+}
+
+static void add_configuration(struct faults *faults)
+{
+    char text[CELL_MAX];
+
+    if (*status_text(faults->root, "configuration", "refused", text) != '\0')
+        add_fault(faults, "config", false, "%s -> %s", status_refused(text),
+                  status_refused_remedy(text));
+    if (*status_text(faults->root, "configuration", "restart_keys", text) != '\0')
+        add_fault(faults, "config", false,
+                  "RESTART NEEDED: a reload does not change %s -> " STATUS_RESTART_REMEDY,
+                  text);
 }
 
 bool status_certificate(const json_t *root,
@@ -300,5 +310,6 @@ void status_faults_each(const json_t *root,
     add_reserve(&faults);
     add_held_lanes(&faults);
     add_certificate(&faults);
+    add_configuration(&faults);
     add_refused(&faults);
 }

@@ -22,6 +22,9 @@ void status_faults_each(const json_t *root,
                         void (*found)(void *userdata, const struct status_fault *fault),
                         void *userdata);
 
+/* What configuration.refused means. */
+const char *status_refused(const char *refused);
+
 /* A certificate of uplink.tls has expired or does so within a week: what the page says of it.
  * Return: false: none does, or it is not known, and @text is "". */
 #define STATUS_CERTIFICATE_MAX 160

@@ -4,10 +4,12 @@
  */
 #include "cli/verbs/status_member.h"
 
+#include "base/clock.h"
 #include "base/reload.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -41,6 +43,33 @@ const char *status_size(const json_t *root,
     return cli_size(size > 0 ? (uint64_t)size : 0, text);
 }
 
+/* Is the time of the member @name of the link after that of its last error? */
+static bool is_after_error(const json_t *root, const char *name)
+{
+    const char *error = json_string_value(status_member(root, "link", "last_error_time"));
+    const char *time = json_string_value(status_member(root, "link", name));
+    int64_t error_ms, time_ms;
+
+    return error && time && clock_parse(error, &error_ms) && clock_parse(time, &time_ms) &&
+           time_ms > error_ms;
+}
+
+bool status_link_error_is_over(const json_t *root)
+{
+    const char *state = json_string_value(status_member(root, "link", "state"));
+    bool is_held = state && strcmp(state, "held") == 0;
+    bool is_idle = is_held || status_integer(root, "spool", "messages") == 0;
+
+    if (!is_held && (!state || strcmp(state, "online") != 0))
+        return false;
+    return is_after_error(root, "acknowledged") || (is_idle && is_after_error(root, "since"));
+}
+
+bool status_lane_has_left(const json_t *lane)
+{
+    return json_is_false(json_object_get(lane, "configured"));
+}
+
 bool status_lane_evicts(const json_t *lane)
 {
     const char *policy = json_string_value(json_object_get(lane, "when_full"));
@@ -48,7 +77,7 @@ bool status_lane_evicts(const json_t *lane)
     int64_t bytes = status_integer(lane, NULL, "bytes");
 
     if (!policy || strcmp(policy, "evict-oldest") != 0 || messages <= 0 ||
-        !json_is_boolean(json_object_get(lane, "full")))
+        status_lane_has_left(lane) || !json_is_boolean(json_object_get(lane, "full")))
         return false;
     return status_lane_is_full_by_messages(lane) ||
            bytes / messages > status_integer(lane, NULL, "max_bytes") - bytes;
@@ -69,4 +98,38 @@ const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_
                 name && strcmp(name, "default") == 0 ? "retention." : "its ",
                 status_lane_is_full_by_messages(lane) ? "max_messages" : "max_bytes");
     return text;
+}
+
+const char *status_refused_remedy(const char *refused)
+{
+    if (strcmp(refused, "lanes") == 0)
+        return "use the names of older lanes again, or wait until their records are gone "
+               "(audit.keep)";
+    return "correct what mqtt-spoold --test-config names, then " RELOAD_REMEDY;
+}
+
+const char *status_disk_remedy(const char *detail)
+{
+    if (strstr(detail, "(EFBIG)"))
+        return "raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)";
+    if (strstr(detail, "(EDQUOT)"))
+        return "raise the quota, or make room in it";
+    if (strstr(detail, "another program reads"))
+        return "end that program (fuser -v spool.db names it)";
+    return "make room on the disk of the spool (docs/disk.md); deliveries continue as long as "
+           "commits have room";
+}
+
+const char *status_audit_remedy(const char *error)
+{
+    if (strcmp(error, strerror(ENOSPC)) == 0 || strcmp(error, strerror(EDQUOT)) == 0)
+        return "make room on the disk of audit.file; its records wait in the spool";
+    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
+        return "make the folder of audit.file, writable for the daemon";
+    if (strstr(error, "another process"))
+        return "two daemons have the same audit.file: name another one for one of the two";
+    if (strstr(error, "no regular file") || strstr(error, "no audit file"))
+        return "something else has the name of audit.file: move it away";
+    return "check audit.file, its folder's owner and the free space (journalctl -u mqtt-spoold "
+           "says more)";
 }

@@ -28,12 +28,28 @@ const char *status_size(const json_t *root,
                         const char *name,
                         char text[static STATUS_CELL_MAX]);
 
-/* Of a member of "lanes": a daemon runs, and the lane has no room for one more message of the
- * size that it holds, so that each new one evicts the oldest. */
+/* The link is connected and has been good since its last error: the broker has acknowledged a
+ * message since; or it came up since, and none is to be sent. False: no, or not known. */
+bool status_link_error_is_over(const json_t *root);
+
+/* Of a member of "lanes": it is no longer configured. Nothing new comes to it, and its limits
+ * are those of "default". */
+bool status_lane_has_left(const json_t *lane);
+/* A daemon runs, and the lane has no room for one more message of the size that it holds, so
+ * that each new one evicts the oldest. */
 bool status_lane_evicts(const json_t *lane);
 /* A full lane may be so by its bytes too. */
 bool status_lane_is_full_by_messages(const json_t *lane);
 /* What to do: "bring the link back, or raise its max_messages and reload". Returns @text. */
 const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX]);
+
+/* What to do about keys that need a restart. */
+#define STATUS_RESTART_REMEDY "systemctl restart mqtt-spoold"
+/* What to do about what a HUP did not apply for an error. @refused: configuration.refused. */
+const char *status_refused_remedy(const char *refused);
+/* What to do while the disk is short. @detail: spool.disk_short. */
+const char *status_disk_remedy(const char *detail);
+/* What to do while the audit file is not written. @error: audit.error. */
+const char *status_audit_remedy(const char *error);
 
 #endif

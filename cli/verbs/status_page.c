@@ -15,7 +15,6 @@
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,6 +104,20 @@ static void print_time(const json_t *root, int64_t now_ms)
     printf("          as of %s, %s ago\n", cell(root, NULL, "time", time), span);
 }
 
+/* What the last reload did not apply. */
+static void print_configuration(const json_t *root)
+{
+    char text[CELL_MAX];
+
+    if (strcmp(cell(root, "configuration", "restart_keys", text), "-") != 0)
+        printf("          RESTART NEEDED: a reload does not change %s\n"
+               "          -> " STATUS_RESTART_REMEDY "\n",
+               text);
+    if (strcmp(cell(root, "configuration", "refused", text), "-") != 0)
+        printf("          %s\n          -> %s\n", status_refused(text),
+               status_refused_remedy(text));
+}
+
 static void print_daemon(const struct status_page *page)
 {
     char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
@@ -126,6 +139,7 @@ static void print_daemon(const struct status_page *page)
            span_cell(page->root, NULL, "uptime_ms", 1, uptime),
            cell(page->root, NULL, "pid", pid));
     print_time(page->root, page->now_ms);
+    print_configuration(page->root);
 }
 
 static bool is_all_accepted(const json_t *root)
@@ -170,6 +184,7 @@ ago_cell(const json_t *root, const char *part, const char *name, char text[stati
 static void print_link_history(const json_t *root)
 {
     char connects[CELL_MAX], error[CELL_MAX], when[CELL_MAX];
+    bool is_over = status_link_error_is_over(root);
 
     cell(root, "link", "connects", connects);
     printf("          connected %s time%s", connects, plural(connects));
@@ -181,15 +196,17 @@ static void print_link_history(const json_t *root)
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
         puts("          no error of the connection");
     else
-        printf("          last error%s: %s\n", ago_cell(root, "link", "last_error_time", when),
-               error);
+        printf("          last error%s%s: %s\n",
+               ago_cell(root, "link", "last_error_time", when),
+               is_over ? ", which is over" : "", error);
     if (strcmp(cell(root, "link", "remedy", error), "-") != 0)
-        printf("          -> %s\n", error);
+        printf("          -> %s%s\n", is_over ? "if it comes again: " : "", error);
 }
 
-/* What a link that is online does without. */
+/* What a link that is online does without, and what was sent to no one. */
 static void print_link_lacks(const json_t *root)
 {
+    json_int_t unread = status_integer(root, "link", "no_subscriber");
     char text[CELL_MAX];
 
     if (strcmp(cell(root, "link", "protocol", text), "3.1.1") == 0)
@@ -200,6 +217,11 @@ static void print_link_lacks(const json_t *root)
                "          -> allow this client id to publish to its topic, or change "
                "uplink.presence\n",
                text);
+    if (unread > 0)
+        printf("          %" JSON_INTEGER_FORMAT " message%s delivered since the start had no "
+               "subscriber at the broker\n"
+               "          -> subscribe there, or correct the topic\n",
+               unread, cli_plural((uint64_t)unread));
 }
 
 static void print_certificate(const json_t *root)
@@ -375,11 +397,16 @@ static void print_lanes(const json_t *root)
         return;
     json_array_foreach(lanes, i, lane) {
         char name[CELL_MAX], amount[2 * CELL_MAX], oldest[CELL_MAX];
+        bool has_left = status_lane_has_left(lane);
 
-        printf("%-9s %-16s %s, oldest %s%s\n", head, cell(lane, NULL, "name", name),
-               amount_cell(lane, lane, amount),
+        printf("%-9s %-16s %s, oldest %s%s%s\n", head, cell(lane, NULL, "name", name),
+               amount_cell(lane, has_left ? NULL : lane, amount),
                span_cell(lane, NULL, "oldest_age_ms", 1, oldest),
-               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "");
+               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "",
+               has_left ? ", no longer configured" : "");
+        if (has_left && status_integer(lane, NULL, "messages") > 0)
+            puts("          nothing new comes in; what is left is sent, within the limits of "
+                 "\"default\"");
         print_evicting(lane);
         head = "";
     }
@@ -404,19 +431,6 @@ static void print_full_lane(const char *head, const json_t *lane)
     puts(status_lane_remedy(lane, remedy));
 }
 
-static void print_disk_remedy(const char *detail)
-{
-    if (strstr(detail, "(EFBIG)"))
-        puts("          raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)");
-    else if (strstr(detail, "(EDQUOT)"))
-        puts("          raise the quota, or make room in it");
-    else if (strstr(detail, "another program reads"))
-        puts("          end that program (fuser -v spool.db names it)");
-    else
-        puts(
-            "          make room on the disk; deliveries continue as long as commits have room");
-}
-
 /* Free space is the cause unless a write had no room: then the daemon's text has it. */
 static void print_short_disk(const json_t *root, bool is_refused)
 {
@@ -437,7 +451,7 @@ static void print_short_disk(const json_t *root, bool is_refused)
         printf("%s free, of which spool.disk_reserve keeps %s\n"
                "          and a third of the rest is for messages, which is too little\n",
                free_space, reserve);
-    print_disk_remedy(detail);
+    printf("          %s\n", status_disk_remedy(detail));
 }
 
 /* Why no message of any lane is accepted, and what to do. */
@@ -565,15 +579,7 @@ static void print_audit(const json_t *root)
            cell(root, "audit", "max_waiting", most),
            agree(root, "audit", "max_waiting", "", "s"),
            agree(root, "audit", "waiting", "waits", "wait"));
-    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
-        puts("make the folder of audit.file, writable for the daemon");
-    else if (strstr(error, "another process"))
-        puts("two daemons have the same audit.file: name another one for one of the two");
-    else if (strstr(error, "no regular file") || strstr(error, "no audit file"))
-        puts("something else has the name of audit.file: move it away");
-    else
-        puts("check audit.file, its folder's owner and the free space (journalctl\n"
-             "          -u mqtt-spoold says more)");
+    puts(status_audit_remedy(error));
 }
 
 /* @rate: NULL: of a daemon of an earlier version. */

@@ -260,15 +260,18 @@ static void put_last_error(struct frame *frame)
     const json_t *root = frame->page->root;
     char error[CELL_MAX], ago[CELL_MAX], text[TEXT_MAX];
     bool has_time = ago_cell(root, "link", "last_error_time", ago);
+    bool is_over = status_link_error_is_over(root);
 
     if (*status_text(root, "link", "last_error", error) == '\0')
         return;
-    (void)snprintf(text, sizeof(text), "last error%s%s%s: %s", has_time ? " " : "",
-                   has_time ? ago : "", has_time ? " ago" : "", error);
-    put_text(frame, LINE_WRAPPED, "link", YELLOW,
+    (void)snprintf(text, sizeof(text), "last error%s%s%s%s: %s", has_time ? " " : "",
+                   has_time ? ago : "", has_time ? " ago" : "",
+                   is_over ? ", which is over" : "", error);
+    put_text(frame, LINE_WRAPPED, "link", is_over ? PLAIN : YELLOW,
              text); /* what is above it is not of the link */
     if (*status_text(root, "link", "remedy", error) != '\0') {
-        (void)snprintf(text, sizeof(text), "-> %s", error);
+        (void)snprintf(text, sizeof(text), "-> %s%s", is_over ? "if it comes again: " : "",
+                       error);
         put_text(frame, LINE_WRAPPED, "", PLAIN, text);
     }
 }
@@ -354,14 +357,15 @@ static void put_backlog(struct frame *frame)
              status_size(root, "spool", "disk_free_bytes", left));
 }
 
-/* The fuller of its two limits; negative: not known. */
+/* The fuller of its two limits; negative: not known, or they are not its own. */
 static double fill_of(const json_t *lane)
 {
     static const char *const names[][2] = {{"messages", "max_messages"},
                                            {"bytes", "max_bytes"}};
     double most = -1;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; !status_lane_has_left(lane) && i < sizeof(names) / sizeof(names[0]);
+         i++) {
         int64_t limit = status_integer(lane, NULL, names[i][1]);
         double part =
             limit > 0 ? (double)status_integer(lane, NULL, names[i][0]) / (double)limit : -1;
@@ -384,12 +388,13 @@ static void put_lane(struct frame *frame, const char *label, const json_t *lane)
              is_full || fill >= 1 ? RED
              : fill > 0.8         ? YELLOW
                                   : PLAIN,
-             "%-12.64s [%s] %3.0f %% %8" PRId64 " %10s %8s%s%s", name, bar,
+             "%-12.64s [%s] %3.0f %% %8" PRId64 " %10s %8s%s%s%s", name, bar,
              fill > 0 ? fill * 100 : 0, status_integer(lane, NULL, "messages"),
              status_size(lane, NULL, "bytes", bytes),
              span_of(status_integer(lane, NULL, "oldest_age_ms"), oldest),
              is_full ? " FULL" : "",
-             json_is_true(status_member(lane, NULL, "held")) ? " HELD" : "");
+             json_is_true(status_member(lane, NULL, "held")) ? " HELD" : "",
+             status_lane_has_left(lane) ? " no longer configured" : "");
 }
 
 /* As many as leave room for the failures. */

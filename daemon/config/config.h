@@ -22,9 +22,10 @@
 #include "base/attr.h"
 #include "daemon/uplink/settings.h"
 
-#define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"
-#define CONFIG_LANES_MAX    63 /* without "default" */
-#define CONFIG_ACCESS_MAX   1000
+#define CONFIG_DEFAULT_PATH   "/etc/mqtt-spoold/mqtt-spoold.conf"
+#define CONFIG_DEFAULT_SOCKET "/run/mqtt-spoold/publish.sock"
+#define CONFIG_LANES_MAX      63 /* without "default" */
+#define CONFIG_ACCESS_MAX     1000
 
 /* Of one lane: filters, and texts of its map, two for a pair. */
 #define CONFIG_LANE_TOPICS_MAX 64

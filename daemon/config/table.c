@@ -101,7 +101,7 @@ const struct config_key config_keys[] = {
     {"spool.commit_interval", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"0\"",
      RANGE(0, 5 * SECOND), AT(spool.commit_interval_ms)},
 
-    {"listen.socket", CONFIG_KIND_STRING, 0, "\"/run/mqtt-spoold/publish.sock\"",
+    {"listen.socket", CONFIG_KIND_STRING, 0, "\"" CONFIG_DEFAULT_SOCKET "\"",
      RANGE(1, PATH_BYTES), AT(listen.socket), .check = config_check_socket},
     {"listen.mode", CONFIG_KIND_MODE, 0, "\"0660\"", RANGE(0, 0777), AT(listen.mode)},
     {"listen.group", CONFIG_KIND_STRING, 0, "\"\"", RANGE(0, 255), AT(listen.group)},

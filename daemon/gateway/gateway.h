@@ -41,6 +41,8 @@ const struct config *gateway_config(const struct gateway *gateway);
 /* HUP: takes over what can change while running from @config (always taken over), logs what
  * cannot, reopens the audit file. */
 void gateway_reload(struct gateway *gateway, struct config *config);
+/* HUP, and the configuration had an error, which the caller logs: only the status changes. */
+void gateway_refuse_reload(struct gateway *gateway);
 
 /*
  * gateway_stop() - TERM: accept nothing more, give what is in flight up to

@@ -96,12 +96,14 @@ const struct config *gateway_config(const struct gateway *gateway)
 
 void gateway_reload(struct gateway *gateway, struct config *config)
 {
-    char restarts[CONFIG_RESTARTS_MAX];
-    bool whole = config_needs_restart(gateway->config, config, restarts) == 0;
+    struct status_reload *reload = &gateway->status.reload;
+    bool whole = config_needs_restart(gateway->config, config, reload->restart_keys) == 0;
 
     if (!whole)
-        log_warning("reload_partial keys=%s remedy=\"restart to apply them\"", restarts);
-    if (take_over_lanes(gateway, config))
+        log_warning("reload_partial keys=%s remedy=\"restart to apply them\"",
+                    reload->restart_keys);
+    reload->refused = take_over_lanes(gateway, config) ? NULL : "lanes";
+    if (!reload->refused)
         gateway_log_left_lanes(gateway);
     else
         whole = false;
@@ -110,5 +112,12 @@ void gateway_reload(struct gateway *gateway, struct config *config)
     control_apply_access(gateway);
     config_free(config);
     adjust_parts(gateway);
+    status_hasten(&gateway->status);
     log_notice("reloaded applied=%s", whole ? "all" : "part");
+}
+
+void gateway_refuse_reload(struct gateway *gateway)
+{
+    gateway->status.reload.refused = "file";
+    status_hasten(&gateway->status);
 }

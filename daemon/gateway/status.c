@@ -40,7 +40,7 @@
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 
-#define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 1792)
+#define STATUS_MAX     (8 * 1024 + CONFIG_RESTARTS_MAX + SPOOL_LANES_KNOWN_MAX * 1792)
 #define STATUS_FILE    "status.json"
 #define DISK_SHORT_MAX 512 /* a longer text is cut */
 
@@ -288,6 +288,8 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
         .pid = getpid(),
         .uptime_ms = gateway->turn.now.boot_ms - gateway->turn.started_boot_ms,
         .stats = stats,
+        .configuration = {.restart_keys = gateway->status.reload.restart_keys,
+                          .refused = gateway->status.reload.refused},
         .link = describe_link(gateway, &texts),
         .intake = describe_intake(gateway, lanes, lane_full, disk_short),
         .in_per_s = gateway->status.rates.in_per_s,

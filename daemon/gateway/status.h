@@ -30,6 +30,12 @@ struct status_rates {
     double lane_growth_per_s[SPOOL_LANES_MAX];
 };
 
+/* What the last HUP left as it was: see struct record_configuration. */
+struct status_reload {
+    char restart_keys[CONFIG_RESTARTS_MAX];
+    const char *refused;
+};
+
 struct status {
     const struct turn *turn; /* borrowed, both */
     const struct config *config;
@@ -43,6 +49,7 @@ struct status {
     bool is_held;                 /* all lanes are */
     int64_t hold_changed_boot_ms; /* when that changed last; 0: not since the start */
     struct salvaged salvaged;     /* set when the spool is opened */
+    struct status_reload reload;
 };
 
 /* Something that an operator looks for has changed: do not wait for the interval. */

@@ -111,6 +111,10 @@ record_write_limits(struct json *json, const char *name, const struct record_int
         json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
     else
         json_null_value(json, "full");
+    if (intake->lanes)
+        json_bool(json, "configured", i < intake->lane_count);
+    else
+        json_null_value(json, "configured");
 }
 
 /* How long deliveries took: counts by bucket, see delay_bounds_ms. */
@@ -223,6 +227,15 @@ static void record_write_some(struct json *json, const char *name, const char *t
         json_text(json, name, text);
     else
         json_null_value(json, name);
+}
+
+static void record_write_configuration(struct json *json,
+                                       const struct record_configuration *configuration)
+{
+    json_open_object(json, "configuration");
+    record_write_some(json, "restart_keys", configuration->restart_keys);
+    record_write_some(json, "refused", configuration->refused);
+    json_close_object(json);
 }
 
 static void
@@ -366,6 +379,7 @@ int record_write_status(struct json *json,
     json_signed(json, "pid", status->pid);
     record_write_time(json, "time", now->wall_ms);
     json_signed(json, "uptime_ms", status->uptime_ms);
+    record_write_configuration(json, &status->configuration);
     record_write_link(json, &status->link, spool);
     int r = record_write_spool_parts(json, spool, status, now);
     record_write_small_parts(json, status, now->wall_credible);

@@ -53,6 +53,12 @@ struct record_intake {
         *disk_short; /* why messages are refused or evicted for the disk; NULL: not known */
 };
 
+/* What the last HUP left as it was. */
+struct record_configuration {
+    const char *restart_keys; /* dotted, separated by commas; "" or NULL: none */
+    const char *refused;      /* for an error: "file": all of it, "lanes"; NULL: nothing */
+};
+
 struct record_producers {
     unsigned connected;
     uint64_t messages_refused;
@@ -78,6 +84,7 @@ struct record_status {
     int64_t pid; /* 0: no daemon runs */
     int64_t uptime_ms;
     const struct spool_stats *stats;
+    struct record_configuration configuration;
     struct record_link link;
     struct record_intake intake;
     double in_per_s;

@@ -163,6 +163,9 @@ def a_delivery_without_a_subscriber_has_its_code_and_is_counted():
     codes = [line.get("code") for line in gateway.audit_lines() if "outcome" in line]
     equal(sorted(codes, key=str), [NO_SUBSCRIBER] * 5 + [None] * 5, "codes")
     wait_for(lambda: gateway.fresh_status()["link"]["no_subscriber"] == 5, 20, "the status")
+    page = gateway.tool("status").stdout.decode()
+    check("5 messages delivered since the start had no subscriber at the broker" in page,
+          "the page", page)
     gateway.stop()
     check_audit(gateway.audit_lines())
 

@@ -708,6 +708,7 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
                                "held": False, "all_held": False,
                                "presence_error": None,
                                "rate": {"messages": 0, "bytes": 0}}, "link")
+        equal(status["configuration"], {"restart_keys": None, "refused": None})
         equal(status["rejected"], {"messages": 0, "bytes": 0, "last": None}, "rejected")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
@@ -756,7 +757,7 @@ def the_page_says_how_long_ago_the_broker_answered_and_failed():
     # All by the clock of the object: this machine's clock has no effect.
     write_status(made, time="2026-11-01T12:00:00.000Z", link=link)
     says(made.status(wanted=OK), "connected 2 times, last acknowledgement 3 s ago\n",
-         "          last error 2 h ago: no\n")
+         "          last error 2 h ago, which is over: no\n")
     link.update(last_error="", last_error_time="", acknowledged="")
     write_status(made, link=link)
     says(made.status(wanted=OK), "connected 2 times, no acknowledgement since the daemon's start\n",
@@ -781,7 +782,8 @@ def the_status_says_when_the_broker_acknowledged_and_failed_last():
         link = status["link"]
         check(link["since"] <= link["last_error_time"] <= link["acknowledged"] <= status["time"],
               "the order of what happened", status)
-        wait_for_page(gateway, "last acknowledgement ", "last error ", " ago: the broker refused")
+        wait_for_page(gateway, "last acknowledgement ", "last error ",
+                      " ago, which is over: the broker refused")
         broker.change(reason=0x87)  # permanent: the message is rejected
         client.publish_wait("t", b"x")
         wait_for(lambda: gateway.status()["link"]["acknowledged"] > status["time"], 20,

@@ -369,6 +369,11 @@ def a_lane_removed_before_a_restart_still_delivers_what_it_holds_under_its_name(
           "it is logged", gateway.log())
     publish(gateway, ["x/alarm"])
     equal(spooled(gateway), {"default": 1, "bulk": 3, "alarms": 3})
+    equal({lane["name"]: lane["configured"] for lane in gateway.status()["lanes"]},
+          {"default": True, "bulk": True, "alarms": False}, "as configured now")
+    page = gateway.tool("status").stdout.decode()
+    check(re.search(r"alarms +3 messages, .*, no longer configured$", page, re.MULTILINE)
+          and page.count("EVICTS") == 1, "bulk evicts, and not the lane at the limits of default", page)
     link.restore()
     gateway.wait_drained()
     lines = gateway.wait_audit(8)
@@ -426,6 +431,7 @@ def more_lanes_than_can_be_known_are_refused_by_hup_and_everything_continues():
     equal(taken, [True] * 4 + [False] * 2, "reloads that were taken")
     check(re.search(r"reload_partial keys=lanes error=\"more than 256 lanes.* remedy=",
                     gateway.log()), "the log says why", gateway.log())
+    equal(gateway.fresh_status()["configuration"]["refused"], "lanes", "and the status")
     seen = spooled(gateway)
     equal((len(seen), seen["l3-0"], seen["l0-0"]), (1 + 4 * 63, 3, 1), "lanes, as they were")
     gateway.stop()

@@ -471,9 +471,12 @@ def hup_with_a_bad_file_keeps_the_old_settings_and_logs_that():
     publish(gateway, 10)
     gateway.configure(retention={"max_messages": 0})
     gateway.hup()
-    wait_for(lambda: "max_messages" in gateway.log(), 10, "the error in the log")
+    wait_for(lambda: "reload_refused" in gateway.log(), 10, "the refusal in the log")
+    check("max_messages" in gateway.log(), "the error in the log", gateway.log())
     publish(gateway, 10)
+    equal(gateway.fresh_status()["configuration"]["refused"], "file", "the status")
     gateway.configure(retention={"max_messages": 1000})  # the tool reads the file too
+    check("THE LAST RELOAD CHANGED NOTHING" in gateway.tool("status").stdout.decode(), "the page")
     equal(gateway.ledger()["spooled"], 20)
     gateway.stop()
 
@@ -490,6 +493,14 @@ def hup_names_all_that_needs_a_restart_in_one_line():
     equal(re.findall("reload_partial (.*)", gateway.log()),
           ['keys=listen.mode,uplink.window,uplink.topic_prefix remedy="restart to apply them"'])
     equal(gateway.log().count("reloaded applied=all"), 1, "claims that all was taken over")
+    equal(gateway.tool_status()["configuration"],
+          {"restart_keys": "listen.mode,uplink.window,uplink.topic_prefix", "refused": None})
+    for verb in ("status", "doctor"):
+        page = gateway.tool(verb).stdout.decode()
+        check("systemctl restart mqtt-spoold" in page, verb, page)
+    gateway.stop()
+    gateway.start()
+    equal(gateway.tool_status()["configuration"], {"restart_keys": None, "refused": None})
     gateway.stop()
 
 

@@ -156,6 +156,10 @@ def counters_never_step_back_over_stops_and_kills():
     evicted = ("mqtt_spool_messages_failed_total",
                (("lane", "default"), ("outcome", "evicted"), ("reason", "max_messages")))
     equal(before[evicted], 4, "by reason")
+    samples, _kinds = metrics(gateway)
+    for lane, evicts in (("default", 1), ("alarms", 0)):
+        equal(samples[("mqtt_spool_lane_evicting", (("lane", lane),))], evicts, lane)
+        equal(samples[("mqtt_spool_lane_full", (("lane", lane),))], 0, lane)
     gateway.stop()
     stopped = cumulative(metrics(gateway))
     assert_no_step_back(before, stopped)

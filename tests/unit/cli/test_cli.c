@@ -345,6 +345,34 @@ static void a_configuration_that_is_not_there_is_named_with_what_to_give(void **
                     "--directory DIR");
 }
 
+static char default_socket[160];
+
+static int report_daemon(const struct cli *cli, int argc, char **argv)
+{
+    (void)cli, (void)argc, (void)argv;
+    cli_report_daemon(default_socket);
+    return EX_OK;
+}
+
+static void
+without_a_configuration_it_says_whether_a_daemon_runs_and_how_to_ask_it(void **state)
+{
+    struct fixture *f = *state;
+    char path[256], text[64], wanted[320];
+
+    (void)snprintf(default_socket, sizeof(default_socket), "%s/p.sock", f->directory);
+    assert_int_equal(TOOL_RUN(&tool, report_daemon, "verb"), EX_OK);
+    assert_contains(tool.err, "no daemon has its status beside the default socket ");
+    assert_contains(tool.err, "systemctl status mqtt-spoold\n");
+    (void)snprintf(text, sizeof(text), "{\"pid\":%d}", (int)getpid());
+    (void)tool_write(path, f->directory, "status.json", text);
+    assert_int_equal(TOOL_RUN(&tool, report_daemon, "verb"), EX_OK);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "a daemon runs with the default socket (process %d): give --socket %s\n",
+                   (int)getpid(), default_socket);
+    assert_contains(tool.err, wanted);
+}
+
 static void a_wrong_configuration_is_named_with_its_line(void **state)
 {
     struct fixture *f = *state;
@@ -428,7 +456,8 @@ static void what_may_not_be_read_is_not_allowed(void **state)
     access_fails = true;
     tool.config_path = tool_write(path, f->directory, "x.conf", "");
     assert_int_equal(TOOL_RUN(&tool, load_config, "verb"), EX_NOPERM);
-    assert_contains(tool.err, "Permission denied; name another one with -c FILE");
+    assert_contains(tool.err, "Permission denied; run this as root (sudo mqtt-spool ...), name "
+                              "another one with -c FILE");
     expect_open_failure(f->directory, SPOOL_E_ABSENT, EX_NOPERM, "run this as root or as the");
     assert_false(cli_may_read(f->directory));
 }
@@ -567,6 +596,7 @@ int main(void)
         CASE(an_output_that_cannot_be_written_is_reported_once),
         CASE(a_configuration_that_is_not_there_is_named_with_what_to_give),
         CASE(what_may_not_be_read_is_not_allowed),
+        CASE(without_a_configuration_it_says_whether_a_daemon_runs_and_how_to_ask_it),
         CASE(a_wrong_configuration_is_named_with_its_line),
         CASE(an_error_in_another_key_is_a_warning),
         CASE(a_right_configuration_is_loaded),

@@ -87,7 +87,7 @@ static void each_cause_of_refusing_is_a_failure_with_its_remedy(void **state)
 {
     (void)state;
     assert_found(judge("{'intake': {'refusing': 'disk'}}"), "failed new messages are refused",
-                 "free space");
+                 "make room on the disk of the spool (docs/disk.md)");
     assert_found(
         judge("{'intake': {'refusing': 'disk'}, 'spool': {'disk_short': 'x (EDQUOT)'}}"),
         "failed new messages are refused: too little disk space: x", "quota");
@@ -100,7 +100,8 @@ static void each_cause_of_refusing_is_a_failure_with_its_remedy(void **state)
     assert_found(judge("{'intake': {'refusing': 'of a later version'}}"),
                  "failed new messages are refused: of a later version", "docs/status.md");
     assert_found(judge("{'spool': {'disk_short': 'disk full (ENOSPC)'}}"),
-                 "failed each new message evicts old ones", "free space");
+                 "failed each new message evicts old ones",
+                 "make room on the disk of the spool (docs/disk.md)");
 }
 
 static void a_full_lane_is_a_failure_or_holds_its_producers_back(void **state)
@@ -147,6 +148,9 @@ static void a_lane_that_evicts_is_a_warning(void **state)
                  "warning lane a is full (700 B of 1.0 KiB)", "max_bytes");
     assert_null(
         strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'messages': 99}]}"), "lane"));
+    /* Nothing comes to a lane that is no longer configured. */
+    assert_null(
+        strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'configured': false}]}"), "lane"));
     /* No daemon runs, so nothing comes. */
     assert_null(
         strstr(judge("{'lanes': [{'name': 'a', " EVICTING ", 'full': null}]}"), "lane"));
@@ -160,17 +164,20 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
                        "'spool': {'messages': 3}}"),
                  "warning its link is online, 3 messages are spooled; last error: refused",
                  "ask");
-    assert_found(judge("{'link': {'last_error': 'refused', 'remedy': 'ask',"
-                       "'acknowledged': '2026-11-01T11:59:59.000Z',"
-                       "'last_error_time': '2026-11-01T11:00:00.000Z'},"
-                       "'spool': {'messages': 3}}"),
-                 "ok its link is online, 3 messages are spooled; last error: refused", "-> \n");
+    assert_found(
+        judge("{'link': {'last_error': 'refused', 'remedy': 'ask',"
+              "'acknowledged': '2026-11-01T11:59:59.000Z',"
+              "'last_error_time': '2026-11-01T11:00:00.000Z'},"
+              "'spool': {'messages': 3}}"),
+        "ok its link is online, 3 messages are spooled; last error, which is over: refused",
+        "-> \n");
     assert_found(judge("{'link': {'last_error': 'refused', 'remedy': 'ask', 'acknowledged': '',"
                        "'last_error_time': '2026-11-01T11:00:00.000Z'}}"),
                  "ok its link is online, 0 messages", "-> \n");
     assert_found(judge("{'link': {'state': 'connecting'}}"), "warning its link is connecting",
                  "mqtt-spool status");
-    assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent", "free space");
+    assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent",
+                 "make room on the disk of the spool (docs/disk.md)");
 }
 
 static void what_an_operator_holds_is_released_and_no_old_error_mended(void **state)
@@ -197,7 +204,7 @@ static void an_audit_file_that_is_not_written_is_a_failure(void **state)
                        "'waiting': 1, 'max_waiting': 1000}}"),
                  "failed the audit file is not written: No space left on device; 1 of at most "
                  "1000 records wait",
-                 "free space on the disk of audit.file");
+                 "make room on the disk of audit.file");
     assert_found(judge("{'audit': {'waiting': 500, 'max_waiting': 1000}}"),
                  "warning 500 of at most 1000 records wait", "disk");
     assert_null(strstr(
@@ -223,6 +230,21 @@ static void what_was_refused_rejected_or_damaged_is_a_warning(void **state)
                  "mqtt-spool check");
 }
 
+static void what_a_hup_has_not_applied_is_a_warning(void **state)
+{
+    (void)state;
+    assert_found(
+        judge("{'configuration': {'restart_keys': 'listen.mode,uplink.window'}}"),
+        "warning a restart is needed: a reload does not change listen.mode,uplink.window",
+        "systemctl restart mqtt-spoold");
+    assert_found(judge("{'configuration': {'refused': 'file'}}"),
+                 "warning the last reload changed nothing: the configuration had an error",
+                 "--test-config");
+    assert_found(judge("{'configuration': {'refused': 'lanes'}}"),
+                 "warning the last reload left lanes and retention as they were",
+                 "names of older lanes");
+}
+
 static void a_status_of_other_types_is_no_fault(void **state)
 {
     (void)state;
@@ -242,6 +264,7 @@ int main(void)
         cmocka_unit_test(what_an_operator_holds_is_released_and_no_old_error_mended),
         cmocka_unit_test(an_audit_file_that_is_not_written_is_a_failure),
         cmocka_unit_test(what_was_refused_rejected_or_damaged_is_a_warning),
+        cmocka_unit_test(what_a_hup_has_not_applied_is_a_warning),
         cmocka_unit_test(a_status_of_other_types_is_no_fault),
     };
 

@@ -75,6 +75,7 @@ static void of_files_only_what_they_know_is_there(void **state)
     expect(page, "\nmqtt_spool_ledger_balanced 1\n");
     assert_null(strstr(page, "mqtt_spool_uptime_seconds"));
     assert_null(strstr(page, "mqtt_spool_lane_full"));
+    assert_null(strstr(page, "mqtt_spool_lane_evicting"));
     assert_null(strstr(page, "mqtt_spool_intake_refusing"));
 }
 
@@ -98,6 +99,37 @@ static void counters_and_the_histogram_are_of_the_lanes(void **state)
                  "mqtt_spool_delivery_delay_seconds_bucket{lane=\"a\",le=\"+Inf\"} 3\n"
                  "mqtt_spool_delivery_delay_seconds_sum{lane=\"a\"} 6.5\n"
                  "mqtt_spool_delivery_delay_seconds_count{lane=\"a\"} 3\n");
+}
+
+#define FULL "\"full\":false,\"messages\":9,\"max_messages\":9,\"max_bytes\":99,\"bytes\":9,"
+
+static void a_full_lane_that_evicts_is_no_full_one(void **state)
+{
+    (void)state;
+    const char *page =
+        page_of("{\"lanes\":[{\"name\":\"a\"," FULL "\"when_full\":\"evict-oldest\"},"
+                "{\"name\":\"b\"," FULL "\"when_full\":\"refuse\"},"
+                "{\"name\":\"c\",\"full\":null,\"messages\":9}]}",
+                RUNNING);
+    expect(page, "\n# TYPE mqtt_spool_lane_evicting gauge\n"
+                 "mqtt_spool_lane_evicting{lane=\"a\"} 1\n"
+                 "mqtt_spool_lane_evicting{lane=\"b\"} 0\n#");
+    expect(page, "\nmqtt_spool_lane_full{lane=\"a\"} 0\n");
+}
+
+/* It has the limits of "default", of which its fill says nothing. */
+static void a_lane_that_left_the_configuration_has_no_limits(void **state)
+{
+    (void)state;
+    const char *page =
+        page_of("{\"lanes\":[{\"name\":\"a\",\"messages\":9,\"max_messages\":9,\"max_bytes\":9,"
+                "\"configured\":true},{\"name\":\"old\",\"messages\":9,\"max_messages\":9,"
+                "\"max_bytes\":9,\"configured\":false}]}",
+                RUNNING);
+    expect(page, "\nmqtt_spool_backlog_messages{lane=\"old\"} 9\n");
+    expect(page, "\nmqtt_spool_backlog_max_messages{lane=\"a\"} 9\n");
+    assert_null(strstr(page, "backlog_max_messages{lane=\"old\"}"));
+    assert_null(strstr(page, "backlog_max_bytes{lane=\"old\"}"));
 }
 
 static void label_values_are_escaped(void **state)
@@ -124,6 +156,8 @@ int main(void)
         cmocka_unit_test(a_running_daemon_has_all),
         cmocka_unit_test(of_files_only_what_they_know_is_there),
         cmocka_unit_test(counters_and_the_histogram_are_of_the_lanes),
+        cmocka_unit_test(a_full_lane_that_evicts_is_no_full_one),
+        cmocka_unit_test(a_lane_that_left_the_configuration_has_no_limits),
         cmocka_unit_test(label_values_are_escaped),
         cmocka_unit_test(as_json_each_sample_is_an_object),
     };

@@ -256,6 +256,78 @@ static void the_last_error_has_its_remedy(void **state)
         "          messages are taken and kept; they go out when the link is online\n");
 }
 
+static void what_a_hup_has_not_applied_is_named(void **state)
+{
+    (void)state;
+    assert_contains(
+        own_page("{\"configuration\":{\"restart_keys\":\"listen.mode,uplink.window\"}}"),
+        ", pid 4711\n"
+        "          RESTART NEEDED: a reload does not change listen.mode,uplink.window\n"
+        "          -> systemctl restart mqtt-spoold\n"
+        "link ");
+    assert_contains(
+        own_page("{\"configuration\":{\"refused\":\"file\"}}"),
+        "          THE LAST RELOAD CHANGED NOTHING: the configuration had an error\n"
+        "          -> correct what mqtt-spoold --test-config names, then reload "
+        "(systemctl reload mqtt-spoold, or HUP)\n");
+    assert_contains(own_page("{\"configuration\":{\"refused\":\"lanes\"}}"),
+                    "          THE LAST RELOAD LEFT lanes AND retention AS THEY WERE: too many "
+                    "names of lanes\n"
+                    "          -> use the names of older lanes again, or wait until their "
+                    "records are gone (audit.keep)\n");
+    assert_lacks(own_page("{\"configuration\":{\"restart_keys\":null,\"refused\":null}}"),
+                 "RELOAD");
+}
+
+#define FAILED(state, time)                                                                    \
+    "\"state\":\"" state "\",\"last_error\":\"no route\",\"remedy\":\"see the "                \
+    "cable\",\"last_error_time\":\"2026-11-01T12:" time ".000Z\""
+
+/* It was online from 12:00:10 on, and the broker acknowledged at 12:01:02. */
+static void an_error_that_is_over_is_no_present_one(void **state)
+{
+    static const char over[] = ", which is over: no route\n"
+                               "          -> if it comes again: see the cable\n";
+    static const char present[] = " ago: no route\n          -> see the cable\n";
+
+    (void)state;
+    assert_contains(own_page("{\"link\":{" FAILED("online", "00:05") "}}"), over);
+    assert_contains(own_page("{\"link\":{" FAILED("online", "01:01") "}}"), over);
+    assert_contains(own_page("{\"link\":{" FAILED("online", "01:03") "}}"), present);
+    assert_contains(own_page("{\"link\":{" FAILED("connecting", "00:05") "}}"), present);
+    assert_contains(own_page("{\"link\":{" FAILED("refused", "00:05") "}}"), present);
+    /* Connected again, and nothing was acknowledged since: is there something to send? */
+    assert_contains(
+        own_page("{\"link\":{\"acknowledged\":\"\"," FAILED("online", "00:05") "}}"), present);
+}
+
+static void after_an_error_nothing_need_be_acknowledged_where_nothing_waits(void **state)
+{
+    static const char over[] = "1 min ago, which is over: no route\n";
+
+    (void)state;
+    assert_contains(own_page("{\"spool\":{\"messages\":0},\"link\":{\"state\":\"online\","
+                             "\"last_error\":\"no route\",\"acknowledged\":\"\","
+                             "\"last_error_time\":\"2026-11-01T12:00:05.000Z\"}}"),
+                    over);
+    assert_contains(own_page("{\"link\":{\"state\":\"held\",\"last_error\":\"no route\","
+                             "\"acknowledged\":\"\","
+                             "\"last_error_time\":\"2026-11-01T12:00:05.000Z\"}}"),
+                    over);
+}
+
+static void what_had_no_subscriber_is_counted(void **state)
+{
+    (void)state;
+    assert_contains(own_page("{\"link\":{\"no_subscriber\":2}}"),
+                    "          2 messages delivered since the start had no subscriber at the "
+                    "broker\n"
+                    "          -> subscribe there, or correct the topic\n");
+    assert_contains(own_page("{\"link\":{\"no_subscriber\":1}}"),
+                    "          1 message delivered since the start had no subscriber");
+    assert_lacks(own_page("{\"link\":{\"no_subscriber\":0}}"), "subscriber");
+}
+
 static void a_rate_that_is_limited_is_shown(void **state)
 {
     (void)state;
@@ -359,6 +431,20 @@ static void a_full_lane_that_evicts_has_a_remark(void **state)
         "          HELD by an operator\n");
 }
 
+static void a_lane_that_left_the_configuration_evicts_nothing(void **state)
+{
+    const char *text = own_page(
+        "{\"lanes\":[{\"name\":\"default\",\"messages\":2,\"bytes\":20,\"oldest_age_ms\":2000,"
+        "\"configured\":true},{\"name\":\"old\"," EVICTING ",\"configured\":false}]}");
+
+    (void)state;
+    assert_contains(
+        text, "          old              5 messages, 10 B, oldest 1 s, no longer configured\n"
+              "          nothing new comes in; what is left is sent, within the limits of "
+              "\"default\"\n");
+    assert_lacks(text, "EVICTS");
+}
+
 static void what_an_operator_holds_is_named(void **state)
 {
     (void)state;
@@ -410,11 +496,11 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
         {"below disk_reserve",
          "1.0 GiB free, of which spool.disk_reserve keeps 16.0 MiB\n"
          "          and a third of the rest is for messages, which is too little",
-         "make room on"},
+         "make room on the disk of the spool (docs/disk.md)"},
         {"a write had no room (EFBIG)", "a write had no room (EFBIG)", "LimitFSIZE="},
         {"a write had no room (EDQUOT)", "a write had no room (EDQUOT)", "raise the quota"},
         {"another program reads", "another program reads", "end that program (fuser -v"},
-        {"a write had no room (ENOSPC)", "(ENOSPC)", "make room on the disk"},
+        {"a write had no room (ENOSPC)", "(ENOSPC)", "make room on the disk of the spool"},
     };
 
     (void)state;
@@ -478,6 +564,7 @@ static void an_audit_file_that_is_not_written_has_its_remedy(void **state)
         {"is no audit file", "something else has the name of audit.file: move it away"},
         {"another process writes it", "name another one for one of the two"},
         {"Permission denied", "check audit.file, its folder's owner and the free space"},
+        {"No space left on device", "make room on the disk of audit.file"},
     };
 
     (void)state;
@@ -523,9 +610,14 @@ int main(void)
         cmocka_unit_test(several_lanes_have_a_line_each),
         cmocka_unit_test(what_the_connection_lacks_is_reported),
         cmocka_unit_test(the_last_error_has_its_remedy),
+        cmocka_unit_test(what_a_hup_has_not_applied_is_named),
+        cmocka_unit_test(an_error_that_is_over_is_no_present_one),
+        cmocka_unit_test(after_an_error_nothing_need_be_acknowledged_where_nothing_waits),
+        cmocka_unit_test(what_had_no_subscriber_is_counted),
         cmocka_unit_test(a_rate_that_is_limited_is_shown),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
         cmocka_unit_test(a_full_lane_that_evicts_has_a_remark),
+        cmocka_unit_test(a_lane_that_left_the_configuration_evicts_nothing),
         cmocka_unit_test(what_an_operator_holds_is_named),
         cmocka_unit_test(what_was_refused_before_is_counted),
         cmocka_unit_test(a_short_disk_has_its_cause_and_its_remedy),

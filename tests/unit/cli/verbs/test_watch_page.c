@@ -136,6 +136,13 @@ static void each_fault_comes_before_what_is_decorative(void **state)
          "A CERTIFICATE EXPIRES in 2 d"},
         {"{\"link\":{\"certificate_expires\":\"2026-11-01T11:01:05.000Z\"}}",
          "A CERTIFICATE HAS EXPIRED 1 h ago"},
+        {"{\"link\":{\"no_subscriber\":1}}",
+         "1 message delivered since the start had no subscriber at the broker"},
+        {"{\"configuration\":{\"restart_keys\":\"uplink.window\"}}",
+         "\nconfig    RESTART NEEDED: a reload does not change uplink.window"},
+        {"{\"configuration\":{\"refused\":\"file\"}}",
+         "\nconfig    THE LAST RELOAD CHANGED NOTHING"},
+        {"{\"configuration\":{\"refused\":\"lanes\"}}", "THE LAST RELOAD LEFT lanes AND"},
         {"{\"rejected\":{\"messages\":1}}", "rejected  1 message kept aside"},
         {"{\"producers\":{\"messages_refused\":1,\"refused_reason\":\"disk\"}}",
          "refused   1 message since the start, the newest: disk"},
@@ -152,6 +159,40 @@ static void each_fault_comes_before_what_is_decorative(void **state)
     "{\"link\":{\"state\":\"connecting\",\"last_error\":\"the broker closed the connection "     \
     "before it answered, as one does that wants TLS\",\"remedy\":\"check that the port is that " \
     "of the protocol, and that the broker runs and accepts this client id\"}}"
+
+static void a_lane_that_left_the_configuration_has_no_fill(void **state)
+{
+    (void)state;
+    expect(page_of("{\"lanes\":[{\"name\":\"old\",\"full\":false,\"messages\":2,\"bytes\":9,"
+                   "\"max_messages\":2,\"max_bytes\":99,\"when_full\":\"evict-oldest\","
+                   "\"oldest_age_ms\":1000,\"configured\":false}]}",
+                   100, 24),
+           "\nlanes     old          [          ]   0 %        2        9 B      1 s no longer "
+           "configured");
+    assert_null(strstr(screen, "EVICTS"));
+}
+
+/* In the same words as the page and the doctor. */
+static void a_fault_has_its_remedy(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\"spool\":{\"disk_short\":\"File too large (EFBIG)\"}}",
+         "-> raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)\n"},
+        {"{\"intake\":{\"refusing\":\"disk\"}}",
+         "-> make room on the disk of the spool (docs/disk.md); "},
+        {"{\"audit\":{\"healthy\":false,\"error\":\"another process writes it\"}}",
+         "-> two daemons have the same audit.file: name another one"},
+        {"{\"lanes\":[{\"name\":\"a\",\"full\":true,\"messages\":2,\"max_messages\":2}]}",
+         "it is full -> bring the link back, or raise its max_messages"},
+        {"{\"lanes\":[{\"name\":\"default\",\"full\":false,\"messages\":2,\"max_messages\":2,"
+         "\"when_full\":\"evict-oldest\",\"held\":true}]}",
+         "-> release it (mqtt-spool release), or raise retention.max_messages"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        expect(page_of(cases[i][0], 250, 24), cases[i][1]);
+}
 
 static void a_remedy_goes_on_in_rows_that_are_left(void **state)
 {
@@ -183,6 +224,17 @@ static void the_last_error_names_the_link(void **state)
            "\n          -> see the cable");
 }
 
+static void an_error_that_is_over_is_no_present_one(void **state)
+{
+    (void)state;
+    expect(page_of("{\"link\":{\"last_error\":\"no route\",\"remedy\":\"see the cable\","
+                   "\"last_error_time\":\"2026-11-01T12:00:05.000Z\","
+                   "\"acknowledged\":\"2026-11-01T12:01:02.000Z\"}}",
+                   80, 24),
+           "\nlink      last error 1 min ago, which is over: no route"
+           "\n          -> if it comes again: see the cable");
+}
+
 static void how_to_quit_is_said_in_narrow_terminals_too(void **state)
 {
     (void)state;
@@ -202,8 +254,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_daemon_has_no_fault),
         cmocka_unit_test(each_fault_comes_before_what_is_decorative),
+        cmocka_unit_test(a_fault_has_its_remedy),
+        cmocka_unit_test(a_lane_that_left_the_configuration_has_no_fill),
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
         cmocka_unit_test(the_last_error_names_the_link),
+        cmocka_unit_test(an_error_that_is_over_is_no_present_one),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
     };
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/control.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
@@ -184,6 +185,26 @@ static void what_a_hold_has_covered_is_shown_since_its_end(void **state)
     expect_since("online", 500);
 }
 
+static void it_says_what_a_hup_has_not_applied(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    expect_member("\"configuration\":{\"restart_keys\":null,\"refused\":null}");
+    struct config *config = fakes_config("");
+    config->uplink.window = 7;
+    gateway_reload(fakes.gateway, config);
+    expect_member("\"configuration\":{\"restart_keys\":\"uplink.window\",\"refused\":null}");
+    gateway_refuse_reload(fakes.gateway);
+    expect_member(
+        "\"configuration\":{\"restart_keys\":\"uplink.window\",\"refused\":\"file\"}");
+    fakes.set_lanes.value = SPOOL_E_LANES;
+    fakes_reload("");
+    expect_member("\"configuration\":{\"restart_keys\":null,\"refused\":\"lanes\"}");
+    fakes.set_lanes.value = 0;
+    fakes_reload("");
+    expect_member("\"configuration\":{\"restart_keys\":null,\"refused\":null}");
+}
+
 static void systemd_is_shown_a_line_of_the_same(void **state)
 {
     (void)state;
@@ -313,6 +334,7 @@ int main(void)
         FAKES_TEST(a_refused_link_has_its_cause_and_its_time),
         FAKES_TEST(a_hold_and_its_end_have_their_own_times),
         FAKES_TEST(what_a_hold_has_covered_is_shown_since_its_end),
+        FAKES_TEST(it_says_what_a_hup_has_not_applied),
         FAKES_TEST(systemd_is_shown_a_line_of_the_same),
         FAKES_TEST(a_lane_that_grows_has_a_forecast),
         FAKES_TEST(what_is_full_now_needs_no_forecast),

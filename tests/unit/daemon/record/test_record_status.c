@@ -16,18 +16,24 @@
 
 static char memory[16384];
 
-static const char *write_with(struct fixture *f, struct record_link link)
+static const char *write_object(struct fixture *f, struct record_status status)
 {
     struct spool_stats stats;
-    struct record_status status = {.stats = &stats, .link = link, .full_after_s = -1};
     struct json json;
 
+    status.stats = &stats;
+    status.full_after_s = -1;
     assert_int_equal(spool_get_stats(f->spool, &f->now, &stats), 0);
     json_init(&json, memory, sizeof(memory) - 1);
     assert_int_equal(record_write_status(&json, f->spool, &status, &f->now), 0);
     assert_false(json.failed);
     memory[json_used(&json)] = '\0';
     return memory;
+}
+
+static const char *write_with(struct fixture *f, struct record_link link)
+{
+    return write_object(f, (struct record_status){.link = link});
 }
 
 static void what_is_not_known_of_the_link_is_empty(void **state)
@@ -129,6 +135,48 @@ static void a_lane_has_its_delays_and_reasons(void **state)
                      "\"message_expiry\":0,\"reason_code\":1,"));
 }
 
+static void expect(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        print_error("not in it: %s\n%s\n", part, text);
+    assert_non_null(strstr(text, part));
+}
+
+static void a_lane_that_left_the_configuration_is_marked(void **state)
+{
+    struct fixture *f = *state;
+    static const struct spool_lane lanes[] = {
+        {.name = "default", .limits = {.max_messages = 5, .max_bytes = 1024}},
+        {.name = "old", .limits = {.max_messages = 9, .max_bytes = 1024}}};
+    const char *text;
+
+    assert_int_equal(spool_set_lanes(f->spool, lanes, 2), 0);
+    commit(f);
+    text = write_object(f, (struct record_status){.intake = {.lanes = lanes, .lane_count = 2}});
+    expect(text, "\"max_messages\":9,\"max_bytes\":1024,\"when_full\":\"evict-oldest\","
+                 "\"full\":null,\"configured\":true,\"held\":false");
+    assert_null(strstr(text, "\"configured\":false"));
+    assert_int_equal(spool_set_lanes(f->spool, lanes, 1), 0);
+    text = write_object(f, (struct record_status){.intake = {.lanes = lanes, .lane_count = 1}});
+    expect(text, "\"name\":\"default\"");
+    expect(text, "\"configured\":true");
+    expect(strstr(text, "\"name\":\"old\""), "\"configured\":false");
+    /* Without a configuration it is not known. */
+    text = write_with(f, (struct record_link){.state = "stopped"});
+    expect(strstr(text, "\"name\":\"old\""), "\"configured\":null");
+}
+
+static void what_a_hup_left_is_named(void **state)
+{
+    const char *text = write_with(*state, (struct record_link){.state = "stopped"});
+
+    expect(text, "\"configuration\":{\"restart_keys\":null,\"refused\":null}");
+    text = write_object(
+        *state,
+        (struct record_status){.configuration = {.restart_keys = "a.b,c", .refused = "lanes"}});
+    expect(text, "\"configuration\":{\"restart_keys\":\"a.b,c\",\"refused\":\"lanes\"}");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -140,6 +188,8 @@ int main(void)
         CASE(texts_of_the_broker_are_text),
         CASE(the_newest_rejected_message_has_its_cause),
         CASE(a_lane_has_its_delays_and_reasons),
+        CASE(a_lane_that_left_the_configuration_is_marked),
+        CASE(what_a_hup_left_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
