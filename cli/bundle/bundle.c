@@ -184,10 +184,10 @@ static int write_bundle(struct bundle *bundle, const struct bundle_options *opti
         return code;
     struct config *config = load_config(bundle);
     bundle->config = config;
-    if (config) {
-        bundle->socket = config->listen.socket;
+    bundle->socket =
+        config ? config->listen.socket : cli_find_default_daemon(bundle->config_path);
+    if (bundle->socket)
         cli_set_socket(bundle->socket);
-    }
     collect(bundle);
     code = write_archive(bundle, output);
     bundle->config = NULL;
