@@ -53,7 +53,7 @@ static void report_unreadable(struct doctor_work *work, int error)
         remedy = "run this as root: sudo mqtt-spool doctor";
     else if (error == ENOENT)
         remedy = "name the daemon's file: mqtt-spool -c FILE doctor; or write one, beginning "
-                 "with the sample in /usr/share/doc/mqtt-spoold";
+                 "with the sample in /usr/share/mqtt-spoold";
     doctor_add(work, DOCTOR_FAILED, remedy, "cannot read %s: %s", work->config_path,
                strerror(error));
 }
