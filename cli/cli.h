@@ -160,9 +160,9 @@ MUST_CHECK int cli_find_socket(const struct cli *cli,
                                enum cli_fallback when,
                                struct config **ret_config,
                                const char **ret_socket);
-/* May @socket be used although there is no configuration, and @why? Warns if so. The status
- * file beside it is the status file from then on. */
-bool cli_fall_back(const char *socket, enum cli_fallback when, const char *why);
+/* May @socket be used although there is no configuration, and @why? @code is the exit code that
+ * this has otherwise. Warns if so. From then on the status file is the one beside it. */
+bool cli_fall_back(const char *socket, enum cli_fallback when, int code, const char *why);
 /* The default socket, if a daemon runs with it and the configuration in @config_path, which
  * cannot be read, is the default one (NULL too); else NULL. */
 const char *cli_find_default_daemon(const char *config_path);

@@ -32,22 +32,23 @@
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
-bool cli_fall_back(const char *socket, enum cli_fallback when, const char *why)
+bool cli_fall_back(const char *socket, enum cli_fallback when, int code, const char *why)
 {
+    /* What only this user may not read is no matter of the daemon. */
+    const char *end = code == EX_NOPERM ? "" : "; the daemon does not start again with that";
     pid_t pid;
 
     cli_set_socket(socket);
     pid = cli_daemon_pid();
     if (pid > 0) {
-        cli_error("warning: %s; the daemon does not start again with that. The one that runs "
-                  "with the default socket %s (process %d) is asked",
-                  why, socket, (int)pid);
+        cli_error(
+            "warning: %s%s. The daemon that runs with the default socket %s (process %d) is "
+            "asked",
+            why, end, socket, (int)pid);
         return true;
     }
     if (when == CLI_IF_LISTENING && access(socket, F_OK) == 0) {
-        cli_error("warning: %s; the daemon does not start with that. The default socket %s is "
-                  "used",
-                  why, socket);
+        cli_error("warning: %s%s. The default socket %s is used", why, end, socket);
         return true;
     }
     return false;
@@ -134,7 +135,8 @@ int cli_find_socket(const struct cli *cli,
         *ret_socket = (*ret_config)->listen.socket;
         return EX_OK;
     }
-    if (is_default_path(cli->config_path) && cli_fall_back(CONFIG_DEFAULT_SOCKET, when, why)) {
+    if (is_default_path(cli->config_path) &&
+        cli_fall_back(CONFIG_DEFAULT_SOCKET, when, code, why)) {
         *ret_socket = CONFIG_DEFAULT_SOCKET;
         return EX_OK;
     }

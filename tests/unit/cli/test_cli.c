@@ -353,7 +353,8 @@ static int fall_back(const struct cli *cli, int argc, char **argv)
         strcmp(argv[1], "listening") == 0 ? CLI_IF_LISTENING : CLI_IF_RUNNING;
 
     (void)cli, (void)argc;
-    return cli_fall_back(default_socket, when, "x.conf:2: syntax error") ? EX_OK : EX_CONFIG;
+    return cli_fall_back(default_socket, when, atoi(argv[2]), "x.conf:2: an error") ? EX_OK
+                                                                                    : EX_CONFIG;
 }
 
 static void
@@ -363,23 +364,25 @@ without_a_configuration_the_default_socket_is_used_if_a_daemon_runs_there(void *
     char path[256], text[64], wanted[320];
 
     (void)snprintf(default_socket, sizeof(default_socket), "%s/p.sock", f->directory);
-    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running"), EX_CONFIG);
-    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "listening"), EX_CONFIG);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running", "78"), EX_CONFIG);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "listening", "78"), EX_CONFIG);
     assert_string_equal(tool.err, "");
     (void)tool_write(path, f->directory, "p.sock", "");
-    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running"), EX_CONFIG);
-    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "listening"), EX_OK);
-    (void)snprintf(wanted, sizeof(wanted),
-                   "warning: x.conf:2: syntax error; the daemon does not start with that. The "
-                   "default socket %s is used\n",
-                   default_socket);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running", "78"), EX_CONFIG);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "listening", "78"), EX_OK);
+    (void)snprintf(
+        wanted, sizeof(wanted),
+        "warning: x.conf:2: an error; the daemon does not start again with that. The "
+        "default socket %s is used\n",
+        default_socket);
     assert_contains(tool.err, wanted);
     (void)snprintf(text, sizeof(text), "{\"pid\":%d}", (int)getpid());
     (void)tool_write(path, f->directory, "status.json", text);
-    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running"), EX_OK);
-    (void)snprintf(wanted, sizeof(wanted),
-                   "The one that runs with the default socket %s (process %d) is asked\n",
-                   default_socket, (int)getpid());
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running", "77"), EX_OK);
+    (void)snprintf(
+        wanted, sizeof(wanted),
+        "warning: x.conf:2: an error. The daemon that runs with the default socket %s (process %d) is asked\n",
+        default_socket, (int)getpid());
     assert_contains(tool.err, wanted);
 }
 
