@@ -38,9 +38,10 @@ static const char *text_of(json_t *object, const char *name)
 
 static bool is_running(const struct doctor_work *work)
 {
-    const char *directory = work->config->spool.directory;
+    const char *directory = work->config ? work->config->spool.directory : NULL;
 
-    return cli_may_read(directory) ? spool_is_in_use(directory) : cli_daemon_pid() > 0;
+    return directory && cli_may_read(directory) ? spool_is_in_use(directory)
+                                                : cli_daemon_pid() > 0;
 }
 
 /* Return: owned; NULL: there is none. */
@@ -56,7 +57,8 @@ static json_t *read_file(void)
 static void check_age(struct doctor_work *work)
 {
     json_t *root = read_file();
-    int64_t stale_ms = (int64_t)work->config->status_interval_ms * STALE_INTERVALS;
+    int64_t interval_ms = work->config ? (int64_t)work->config->status_interval_ms : 0;
+    int64_t stale_ms = interval_ms * STALE_INTERVALS;
     char span[CLOCK_SPAN_MAX];
     int64_t written_ms;
     int64_t age_ms;
@@ -86,7 +88,7 @@ static void judge(struct doctor_work *work, json_t *status)
 /* @connack: of the CONNECT; -1: none came. */
 static void report_no_status(struct doctor_work *work, int connack)
 {
-    const char *socket = work->config->listen.socket;
+    const char *socket = work->socket;
 
     if (connack == MQTT_NOT_AUTHORIZED) {
         doctor_add(
@@ -116,7 +118,7 @@ static void report_no_status(struct doctor_work *work, int connack)
 
 static void report_answer(struct doctor_work *work)
 {
-    const char *socket = work->config->listen.socket;
+    const char *socket = work->socket;
     char remedy[SOCKET_REMEDY_MAX];
     json_t *root = NULL;
     int code, connack;

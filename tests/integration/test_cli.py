@@ -457,7 +457,7 @@ def a_close_without_an_answer_is_said_with_its_cause():
                               wanted=TRY_AGAIN)
         results = [json.loads(line)["result"] for line in done.out.splitlines()]
         equal(results, ["accepted", "accepted", "unknown"], "results")
-        says(done, "2 of 3 messages were accepted", "1 sent without an answer", *words)
+        says(done, "2 of 3 messages were confirmed as accepted", "1 sent without an answer", *words)
 
 
 @case
