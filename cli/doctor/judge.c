@@ -184,11 +184,24 @@ static void judge_producers(struct doctor_work *work, const json_t *root)
 
 /* ---- what goes out ---- */
 
+/* What to do about a link that is not good, and when it tries again by itself. */
+static const char *link_remedy(const json_t *root, char text[static DOCTOR_REMEDY_MAX])
+{
+    const char *remedy = text_of(root, "link", "remedy");
+    char next[STATUS_CELL_MAX];
+
+    if (remedy[0] == '\0')
+        remedy = "see whether that changes (mqtt-spool status), and the steps of the broker";
+    (void)status_next_attempt(root, next);
+    text_format(text, DOCTOR_REMEDY_MAX, "%s%s%s", remedy, next[0] != '\0' ? "; " : "", next);
+    return text;
+}
+
 static void judge_link(struct doctor_work *work, const json_t *root)
 {
     const char *state = text_of(root, "link", "state");
     const char *error = text_of(root, "link", "last_error");
-    const char *remedy = text_of(root, "link", "remedy");
+    char remedy[DOCTOR_REMEDY_MAX];
     uint64_t messages = number_of(root, "spool", "messages");
     bool is_held = is_true(root, "link", "all_held") || strcmp(state, "held") == 0;
     bool is_connected = strcmp(state, "online") == 0 || strcmp(state, "held") == 0;
@@ -198,9 +211,8 @@ static void judge_link(struct doctor_work *work, const json_t *root)
     if (is_held)
         doctor_add(work, DOCTOR_WARNING, "mqtt-spool release",
                    "an operator holds all lanes: nothing is sent");
-    if (remedy[0] == '\0')
-        remedy = "see whether that changes (mqtt-spool status), and the steps of the broker";
-    doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING, is_good ? "" : remedy,
+    doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING,
+               is_good ? "" : link_remedy(root, remedy),
                "its link is %s, %" PRIu64 " message%s spooled%s%s", state, messages,
                messages == 1 ? " is" : "s are",
                error[0] == '\0' ? ""

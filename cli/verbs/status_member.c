@@ -65,6 +65,21 @@ bool status_link_error_is_over(const json_t *root)
     return is_after_error(root, "acknowledged") || (is_idle && is_after_error(root, "since"));
 }
 
+const char *status_next_attempt(const json_t *root, char text[static STATUS_CELL_MAX])
+{
+    const char *due = json_string_value(status_member(root, "link", "next_attempt"));
+    const char *now = json_string_value(status_member(root, NULL, "time"));
+    char span[CLOCK_SPAN_MAX];
+    int64_t due_ms, now_ms;
+
+    text[0] = '\0';
+    if (!due || !now || !clock_parse(due, &due_ms) || !clock_parse(now, &now_ms))
+        return text;
+    clock_format_span(due_ms > now_ms ? (due_ms - now_ms + 999) / 1000 * 1000 : 0, span);
+    text_format(text, STATUS_CELL_MAX, "next attempt in %s; at once: mqtt-spool flush", span);
+    return text;
+}
+
 bool status_lane_has_left(const json_t *lane)
 {
     return json_is_false(json_object_get(lane, "configured"));

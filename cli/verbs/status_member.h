@@ -32,6 +32,10 @@ const char *status_size(const json_t *root,
  * message since; or it came up since, and none is to be sent. False: no, or not known. */
 bool status_link_error_is_over(const json_t *root);
 
+/* "next attempt in 12 s; at once: mqtt-spool flush"; "": the link waits for none. Returns
+ * @text. */
+const char *status_next_attempt(const json_t *root, char text[static STATUS_CELL_MAX]);
+
 /* Of a member of "lanes": it is no longer configured. Nothing new comes to it, and its limits
  * are those of "default". */
 bool status_lane_has_left(const json_t *lane);

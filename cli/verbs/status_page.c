@@ -201,6 +201,8 @@ static void print_link_history(const json_t *root)
                is_over ? ", which is over" : "", error);
     if (strcmp(cell(root, "link", "remedy", error), "-") != 0)
         printf("          -> %s%s\n", is_over ? "if it comes again: " : "", error);
+    if (*status_next_attempt(root, when) != '\0')
+        printf("          %s\n", when);
 }
 
 /* What a link that is online does without, and what was sent to no one. */

@@ -702,6 +702,7 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
                                "last_error": None, "last_error_time": None, "remedy": None,
+                               "next_attempt": None,
                                "acknowledged": "",
                                "certificate_expires": "", "protocol": "", "window": 0,
                                "late_answers": 0, "refused_code": None, "no_subscriber": 0,

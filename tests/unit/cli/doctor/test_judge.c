@@ -176,6 +176,10 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
                  "ok its link is online, 0 messages", "-> \n");
     assert_found(judge("{'link': {'state': 'connecting'}}"), "warning its link is connecting",
                  "mqtt-spool status");
+    assert_found(judge("{'link': {'state': 'connecting', 'last_error': 'refused',"
+                       "'remedy': 'ask', 'next_attempt': '2026-11-01T12:01:52.000Z'}}"),
+                 "warning its link is connecting, 0 messages are spooled; last error: refused",
+                 "-> ask; next attempt in 1 min 52 s; at once: mqtt-spool flush");
     assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent",
                  "make room on the disk of the spool (docs/disk.md)");
 }

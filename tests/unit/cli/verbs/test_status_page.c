@@ -196,6 +196,22 @@ static void a_link_that_failed_has_the_time_and_what_is_kept_meanwhile(void **st
     assert_contains(text, "messages are taken and kept; they go out when the link is online");
 }
 
+static void a_pause_of_the_link_has_its_end_and_what_ends_it(void **state)
+{
+    const char *text =
+        own_page("{\"link\":{\"state\":\"connecting\",\"last_error\":\"no route\","
+                 "\"remedy\":\"see the cable\","
+                 "\"next_attempt\":\"2026-11-01T12:02:57.613Z\"}}");
+
+    (void)state;
+    assert_contains(text, "          -> see the cable\n"
+                          "          next attempt in 1 min 53 s; at once: mqtt-spool flush\n");
+    assert_contains(own_page("{\"link\":{\"next_attempt\":\"2026-11-01T12:01:05.001Z\"}}"),
+                    "next attempt in 1 s; ");
+    assert_lacks(own_page("{\"link\":{\"state\":\"connecting\",\"next_attempt\":null}}"),
+                 "next attempt");
+}
+
 static void an_offline_link_promises_nothing_that_is_not_taken(void **state)
 {
     const char *text = own_page("{\"link\":{\"state\":\"connecting\"},"
@@ -603,6 +619,7 @@ int main(void)
         cmocka_unit_test(a_daemon_without_a_readable_status_is_unknown),
         cmocka_unit_test(an_empty_object_has_dashes),
         cmocka_unit_test(a_link_that_failed_has_the_time_and_what_is_kept_meanwhile),
+        cmocka_unit_test(a_pause_of_the_link_has_its_end_and_what_ends_it),
         cmocka_unit_test(an_offline_link_promises_nothing_that_is_not_taken),
         cmocka_unit_test(a_clock_that_was_set_back_makes_no_negative_span),
         cmocka_unit_test(a_held_link_is_reported),

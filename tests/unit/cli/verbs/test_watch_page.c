@@ -235,6 +235,16 @@ static void an_error_that_is_over_is_no_present_one(void **state)
            "\n          -> if it comes again: see the cable");
 }
 
+static void a_pause_of_the_link_has_its_end(void **state)
+{
+    (void)state;
+    expect(page_of("{\"link\":{\"state\":\"connecting\",\"last_error\":\"no route\","
+                   "\"next_attempt\":\"2026-11-01T12:02:57.000Z\"}}",
+                   80, 24),
+           "\nlink      last error: no route"
+           "\n          next attempt in 1 min 52 s; at once: mqtt-spool flush\n");
+}
+
 static void how_to_quit_is_said_in_narrow_terminals_too(void **state)
 {
     (void)state;
@@ -259,6 +269,7 @@ int main(void)
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
         cmocka_unit_test(the_last_error_names_the_link),
         cmocka_unit_test(an_error_that_is_over_is_no_present_one),
+        cmocka_unit_test(a_pause_of_the_link_has_its_end),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
     };
 
