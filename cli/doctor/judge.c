@@ -58,6 +58,7 @@ static const struct {
 static void judge_refusing(struct doctor_work *work, const json_t *root, const char *word)
 {
     const char *detail = text_of(root, "spool", "disk_short");
+    char shortage[STATUS_SHORTAGE_MAX];
 
     for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
         if (strcmp(word, causes[i].word) == 0) {
@@ -69,7 +70,8 @@ static void judge_refusing(struct doctor_work *work, const json_t *root, const c
     if (strcmp(word, "disk") == 0)
         doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
                    "new messages are refused: too little disk space%s%s",
-                   detail[0] != '\0' ? ": " : "", detail);
+                   detail[0] != '\0' ? ": " : "",
+                   detail[0] != '\0' ? status_disk_shortage(root, shortage) : "");
     else
         doctor_add(work, DOCTOR_FAILED, "see intake.refusing in docs/status.md",
                    "new messages are refused: %s", word);
@@ -79,12 +81,14 @@ static void judge_intake(struct doctor_work *work, const json_t *root)
 {
     const char *word = text_of(root, "intake", "refusing");
     const char *detail = text_of(root, "spool", "disk_short");
+    char shortage[STATUS_SHORTAGE_MAX];
 
     if (word[0] != '\0')
         judge_refusing(work, root, word);
     else if (detail[0] != '\0')
         doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
-                   "each new message evicts old ones, for want of disk space: %s", detail);
+                   "new messages may evict old ones, for want of disk space: %s",
+                   status_disk_shortage(root, shortage));
 }
 
 /* One that is full by its messages may be so by its bytes too: the first is reported. */

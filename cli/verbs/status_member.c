@@ -123,6 +123,35 @@ const char *status_refused_remedy(const char *refused)
     return "correct what mqtt-spoold --test-config names, then " RELOAD_REMEDY;
 }
 
+const char *status_disk_shortage(const json_t *root, char text[static STATUS_SHORTAGE_MAX])
+{
+    static const char measured[] = "; the file system reports ";
+    const char *value = json_string_value(status_member(root, "spool", "disk_short"));
+    bool is_low = status_integer(root, "spool", "disk_free_bytes") <
+                  status_integer(root, "spool", "disk_reserve_bytes");
+    char detail[STATUS_SHORTAGE_MAX], left[STATUS_CELL_MAX], reserve[STATUS_CELL_MAX];
+    const char *end;
+
+    (void)cli_printable(detail, sizeof(detail), value ? value : "");
+    end = strstr(detail, measured);
+    (void)status_size(root, "spool", "disk_free_bytes", left);
+    (void)status_size(root, "spool", "disk_reserve_bytes", reserve);
+    if (end)
+        text_format(text, STATUS_SHORTAGE_MAX, "%.*s; the file system has %s free",
+                    (int)(end - detail), detail, left);
+    else if (*detail != '\0' && !strstr(detail, "disk_reserve"))
+        text_format(text, STATUS_SHORTAGE_MAX, "%s", detail);
+    else if (*detail == '\0' || is_low)
+        text_format(text, STATUS_SHORTAGE_MAX, "%s free, spool.disk_reserve is %s", left,
+                    reserve);
+    else
+        text_format(text, STATUS_SHORTAGE_MAX,
+                    "%s free, of which spool.disk_reserve keeps %s; a third of the rest is for "
+                    "messages, which is too little",
+                    left, reserve);
+    return text;
+}
+
 const char *status_disk_remedy(const char *detail)
 {
     if (strstr(detail, "(EFBIG)"))

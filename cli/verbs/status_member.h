@@ -51,6 +51,10 @@ const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_
 #define STATUS_RESTART_REMEDY "systemctl restart mqtt-spoold"
 /* What to do about what a HUP did not apply for an error. @refused: configuration.refused. */
 const char *status_refused_remedy(const char *refused);
+/* Why the disk is short, with the figures of this object: those in spool.disk_short are of the
+ * last measurement. Returns @text. */
+#define STATUS_SHORTAGE_MAX 640
+const char *status_disk_shortage(const json_t *root, char text[static STATUS_SHORTAGE_MAX]);
 /* What to do while the disk is short. @detail: spool.disk_short. */
 const char *status_disk_remedy(const char *detail);
 /* What to do while the audit file is not written. @error: audit.error. */

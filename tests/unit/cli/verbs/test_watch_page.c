@@ -112,10 +112,12 @@ static void each_fault_comes_before_what_is_decorative(void **state)
 {
     static const char *const cases[][2] = {
         {"{\"intake\":{\"refusing\":\"disk\"}}", "NO MESSAGE IS ACCEPTED: disk: 1.0 GiB free"},
+        {"{\"spool\":{\"disk_short\":\"17896 KiB are free, disk_reserve keeps 16384 KiB\"}}",
+         "NEW MESSAGES MAY EVICT OLD ONES: disk: 1.0 GiB free, of which"},
         {"{\"intake\":{\"refusing\":\"audit_waiting\"}}", "NO MESSAGE IS ACCEPTED: too many"},
         {"{\"intake\":{\"refusing\":\"database_locked\"}}", "NO MESSAGE IS ACCEPTED: another"},
         {"{\"intake\":{\"refusing\":\"spool_moved\"}}", "NO MESSAGE IS ACCEPTED: the spool's"},
-        {"{\"spool\":{\"disk_short\":\"no space\"}}", "EACH NEW MESSAGE EVICTS OLD ONES"},
+        {"{\"spool\":{\"disk_short\":\"no space\"}}", "NEW MESSAGES MAY EVICT OLD ONES"},
         {"{\"lanes\":[{\"name\":\"a\",\"full\":true}]}", "lane \"a\" REFUSES new messages"},
         {"{\"lanes\":[{\"name\":\"a\",\"full\":false,\"messages\":2,\"max_messages\":2,"
          "\"when_full\":\"evict-oldest\",\"ledger\":{\"evicted\":7}}]}",
