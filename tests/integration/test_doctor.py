@@ -97,6 +97,7 @@ def a_good_gateway_has_no_failure_and_keeps_its_connection_and_its_spool():
     seen.finds("ok", "announced", "Receive Maximum")
     seen.finds("ok", "probe", "doctor/probe", "no subscriber")
     seen.finds("ok", "daemon", "answers a CONNECT")
+    seen.finds("ok", "audit", "may write " + gateway.audit, "(which records it has: mqtt-spool audit)")
     check(any("median" in entry["seen"] for entry in seen.steps if entry["step"] == "disk sync"),
           "the time of a sync, whatever it is", seen.steps)
     equal(gateway.fresh_status()["link"]["connects"], connects, "connections of the daemon")
