@@ -32,10 +32,10 @@ PLAIN = re.compile(r'"(?:[^"\\]|\\.)*"|why|remedy|'
                    r"uplink_build_limitations|uplink_remedy)\([^()]*\)")
 
 
-def reload_remedy():
-    """The literal that stands for RELOAD_REMEDY in formats."""
+def reload_remedies():
+    """The literals that stand in formats for the names of base/reload.h."""
     with open(os.path.join(ROOT, "base", "reload.h")) as header:
-        return re.search(r'#define RELOAD_REMEDY ("[^"]*")', header.read()).group(1)
+        return dict(re.findall(r'#define (RE\w+_REMEDY) ("[^"]*")', header.read()))
 
 
 def format_at(text, at):
@@ -87,11 +87,13 @@ def formats():
 
 def calls(pattern=CALL.pattern):
     """[(file:line, format, the arguments behind it)]"""
-    found, reload = [], reload_remedy()
+    found, remedies = [], reload_remedies()
     for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "**", "*.c"), recursive=True)
                        + glob.glob(os.path.join(ROOT, "base", "*.c"))):
         with open(path) as source:
-            text = source.read().replace("RELOAD_REMEDY", reload)
+            text = source.read()
+        for name, literal in remedies.items():
+            text = text.replace(name, literal)
         for call in re.finditer(pattern, text):
             place = "%s:%d" % (os.path.relpath(path, ROOT), text.count("\n", 0, call.start()) + 1)
             found.append((place, format_at(text, call.end()),
@@ -145,7 +147,8 @@ def a_line_that_names_a_failure_names_its_remedy():
 def who_has_to_reload_is_told_the_command():
     texts = [(place, text) for place, form, arguments in calls() for text in [form] + arguments]
     check(any("systemctl reload" in text for _, text in texts), "the texts are found")
-    equal([found for found in texts if "HUP" in found[1].replace(reload_remedy()[1:-1], "")], [],
+    words = reload_remedies()["RELOAD_REMEDY"][1:-1]
+    equal([found for found in texts if "HUP" in found[1].replace(words, "")], [],
           "texts with a HUP of their own: base/reload.h has the words")
 
 

@@ -7,6 +7,7 @@
 #include "cli/doctor/judge.h"
 
 #include "base/clock.h"
+#include "base/reload.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
@@ -58,6 +59,7 @@ static const struct {
 static void judge_refusing(struct doctor_work *work, const json_t *root, const char *word)
 {
     const char *detail = text_of(root, "spool", "disk_short");
+    char shortage[STATUS_SHORTAGE_MAX];
 
     for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
         if (strcmp(word, causes[i].word) == 0) {
@@ -69,7 +71,8 @@ static void judge_refusing(struct doctor_work *work, const json_t *root, const c
     if (strcmp(word, "disk") == 0)
         doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
                    "new messages are refused: too little disk space%s%s",
-                   detail[0] != '\0' ? ": " : "", detail);
+                   detail[0] != '\0' ? ": " : "",
+                   detail[0] != '\0' ? status_disk_shortage(root, shortage) : "");
     else
         doctor_add(work, DOCTOR_FAILED, "see intake.refusing in docs/status.md",
                    "new messages are refused: %s", word);
@@ -79,12 +82,14 @@ static void judge_intake(struct doctor_work *work, const json_t *root)
 {
     const char *word = text_of(root, "intake", "refusing");
     const char *detail = text_of(root, "spool", "disk_short");
+    char shortage[STATUS_SHORTAGE_MAX];
 
     if (word[0] != '\0')
         judge_refusing(work, root, word);
     else if (detail[0] != '\0')
         doctor_add(work, DOCTOR_FAILED, status_disk_remedy(detail),
-                   "each new message evicts old ones, for want of disk space: %s", detail);
+                   "new messages may evict old ones, for want of disk space: %s",
+                   status_disk_shortage(root, shortage));
 }
 
 /* One that is full by its messages may be so by its bytes too: the first is reported. */
@@ -184,11 +189,24 @@ static void judge_producers(struct doctor_work *work, const json_t *root)
 
 /* ---- what goes out ---- */
 
+/* What to do about a link that is not good, and when it tries again by itself. */
+static const char *link_remedy(const json_t *root, char text[static DOCTOR_REMEDY_MAX])
+{
+    const char *remedy = text_of(root, "link", "remedy");
+    char next[STATUS_CELL_MAX];
+
+    if (remedy[0] == '\0')
+        remedy = "see whether that changes (mqtt-spool status), and the steps of the broker";
+    (void)status_next_attempt(root, next);
+    text_format(text, DOCTOR_REMEDY_MAX, "%s%s%s", remedy, next[0] != '\0' ? "; " : "", next);
+    return text;
+}
+
 static void judge_link(struct doctor_work *work, const json_t *root)
 {
     const char *state = text_of(root, "link", "state");
     const char *error = text_of(root, "link", "last_error");
-    const char *remedy = text_of(root, "link", "remedy");
+    char remedy[DOCTOR_REMEDY_MAX];
     uint64_t messages = number_of(root, "spool", "messages");
     bool is_held = is_true(root, "link", "all_held") || strcmp(state, "held") == 0;
     bool is_connected = strcmp(state, "online") == 0 || strcmp(state, "held") == 0;
@@ -198,9 +216,8 @@ static void judge_link(struct doctor_work *work, const json_t *root)
     if (is_held)
         doctor_add(work, DOCTOR_WARNING, "mqtt-spool release",
                    "an operator holds all lanes: nothing is sent");
-    if (remedy[0] == '\0')
-        remedy = "see whether that changes (mqtt-spool status), and the steps of the broker";
-    doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING, is_good ? "" : remedy,
+    doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING,
+               is_good ? "" : link_remedy(root, remedy),
                "its link is %s, %" PRIu64 " message%s spooled%s%s", state, messages,
                messages == 1 ? " is" : "s are",
                error[0] == '\0' ? ""
@@ -276,7 +293,7 @@ static void judge_configuration(struct doctor_work *work, const json_t *root)
         doctor_add(work, DOCTOR_WARNING, status_refused_remedy(refused),
                    "the last reload changed nothing: the configuration had an error");
     if (keys[0] != '\0')
-        doctor_add(work, DOCTOR_WARNING, STATUS_RESTART_REMEDY,
+        doctor_add(work, DOCTOR_WARNING, RESTART_REMEDY,
                    "a restart is needed: a reload does not change %s", keys);
 }
 

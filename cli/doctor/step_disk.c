@@ -221,9 +221,9 @@ static enum doctor_result judge_no_room(const struct doctor_work *work, const ch
         return DOCTOR_WARNING;
     }
     *ret_remedy = work->status ? "free space on this file system: new messages are refused, or "
-                                 "evict old ones"
+                                 "may evict old ones"
                                : "free space on this file system: new messages are refused, or "
-                                 "evict old ones, once spool.db has no free pages inside";
+                                 "may evict old ones, once spool.db has no free pages inside";
     return DOCTOR_FAILED;
 }
 

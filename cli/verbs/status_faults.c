@@ -15,6 +15,7 @@
 
 #include "base/attr.h"
 #include "base/clock.h"
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/verbs/status_member.h"
 #include "daemon/mqtt/packet.h"
@@ -45,17 +46,11 @@ add_fault(struct faults *faults, const char *label, bool is_severe, const char *
 
 static void add_disk(struct faults *faults, const char *effect)
 {
-    const json_t *root = faults->root;
-    char detail[CELL_MAX], left[CELL_MAX], reserve[CELL_MAX];
+    char shortage[STATUS_SHORTAGE_MAX];
 
-    if (*status_text(root, "spool", "disk_short", detail) != '\0')
-        add_fault(faults, "intake", true, "%s: disk: %s -> %s", effect, detail,
-                  status_disk_remedy(detail));
-    else
-        add_fault(faults, "intake", true, "%s: disk: %s free, spool.disk_reserve is %s -> %s",
-                  effect, status_size(root, "spool", "disk_free_bytes", left),
-                  status_size(root, "spool", "disk_reserve_bytes", reserve),
-                  status_disk_remedy(detail));
+    (void)status_disk_shortage(faults->root, shortage);
+    add_fault(faults, "intake", true, "%s: disk: %s -> %s", effect, shortage,
+              status_disk_remedy(shortage));
 }
 
 static void add_refusing(struct faults *faults, const char *why)
@@ -114,7 +109,7 @@ static void add_intake(struct faults *faults)
     if (*status_text(faults->root, "intake", "refusing", text) != '\0')
         add_refusing(faults, text);
     else if (*status_text(faults->root, "spool", "disk_short", text) != '\0')
-        add_disk(faults, "EACH NEW MESSAGE EVICTS OLD ONES");
+        add_disk(faults, "NEW MESSAGES MAY EVICT OLD ONES");
     json_array_foreach(lanes, i, lane) {
         if (json_is_true(json_object_get(lane, "full")))
             add_full_lane(faults, lane);
@@ -237,8 +232,7 @@ static void add_configuration(struct faults *faults)
                   status_refused_remedy(text));
     if (*status_text(faults->root, "configuration", "restart_keys", text) != '\0')
         add_fault(faults, "config", false,
-                  "RESTART NEEDED: a reload does not change %s -> " STATUS_RESTART_REMEDY,
-                  text);
+                  "RESTART NEEDED: a reload does not change %s -> " RESTART_REMEDY, text);
 }
 
 bool status_certificate(const json_t *root,

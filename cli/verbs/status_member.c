@@ -65,6 +65,21 @@ bool status_link_error_is_over(const json_t *root)
     return is_after_error(root, "acknowledged") || (is_idle && is_after_error(root, "since"));
 }
 
+const char *status_next_attempt(const json_t *root, char text[static STATUS_CELL_MAX])
+{
+    const char *due = json_string_value(status_member(root, "link", "next_attempt"));
+    const char *now = json_string_value(status_member(root, NULL, "time"));
+    char span[CLOCK_SPAN_MAX];
+    int64_t due_ms, now_ms;
+
+    text[0] = '\0';
+    if (!due || !now || !clock_parse(due, &due_ms) || !clock_parse(now, &now_ms))
+        return text;
+    clock_format_span(due_ms > now_ms ? (due_ms - now_ms + 999) / 1000 * 1000 : 0, span);
+    text_format(text, STATUS_CELL_MAX, "next attempt in %s; at once: mqtt-spool flush", span);
+    return text;
+}
+
 bool status_lane_has_left(const json_t *lane)
 {
     return json_is_false(json_object_get(lane, "configured"));
@@ -106,6 +121,35 @@ const char *status_refused_remedy(const char *refused)
         return "use the names of older lanes again, or wait until their records are gone "
                "(audit.keep)";
     return "correct what mqtt-spoold --test-config names, then " RELOAD_REMEDY;
+}
+
+const char *status_disk_shortage(const json_t *root, char text[static STATUS_SHORTAGE_MAX])
+{
+    static const char measured[] = "; the file system reports ";
+    const char *value = json_string_value(status_member(root, "spool", "disk_short"));
+    bool is_low = status_integer(root, "spool", "disk_free_bytes") <
+                  status_integer(root, "spool", "disk_reserve_bytes");
+    char detail[STATUS_SHORTAGE_MAX], left[STATUS_CELL_MAX], reserve[STATUS_CELL_MAX];
+    const char *end;
+
+    (void)cli_printable(detail, sizeof(detail), value ? value : "");
+    end = strstr(detail, measured);
+    (void)status_size(root, "spool", "disk_free_bytes", left);
+    (void)status_size(root, "spool", "disk_reserve_bytes", reserve);
+    if (end)
+        text_format(text, STATUS_SHORTAGE_MAX, "%.*s; the file system has %s free",
+                    (int)(end - detail), detail, left);
+    else if (*detail != '\0' && !strstr(detail, "disk_reserve"))
+        text_format(text, STATUS_SHORTAGE_MAX, "%s", detail);
+    else if (*detail == '\0' || is_low)
+        text_format(text, STATUS_SHORTAGE_MAX, "%s free, spool.disk_reserve is %s", left,
+                    reserve);
+    else
+        text_format(text, STATUS_SHORTAGE_MAX,
+                    "%s free, of which spool.disk_reserve keeps %s; a third of the rest is for "
+                    "messages, which is too little",
+                    left, reserve);
+    return text;
 }
 
 const char *status_disk_remedy(const char *detail)

@@ -32,6 +32,10 @@ const char *status_size(const json_t *root,
  * message since; or it came up since, and none is to be sent. False: no, or not known. */
 bool status_link_error_is_over(const json_t *root);
 
+/* "next attempt in 12 s; at once: mqtt-spool flush"; "": the link waits for none. Returns
+ * @text. */
+const char *status_next_attempt(const json_t *root, char text[static STATUS_CELL_MAX]);
+
 /* Of a member of "lanes": it is no longer configured. Nothing new comes to it, and its limits
  * are those of "default". */
 bool status_lane_has_left(const json_t *lane);
@@ -43,10 +47,12 @@ bool status_lane_is_full_by_messages(const json_t *lane);
 /* What to do: "bring the link back, or raise its max_messages and reload". Returns @text. */
 const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX]);
 
-/* What to do about keys that need a restart. */
-#define STATUS_RESTART_REMEDY "systemctl restart mqtt-spoold"
 /* What to do about what a HUP did not apply for an error. @refused: configuration.refused. */
 const char *status_refused_remedy(const char *refused);
+/* Why the disk is short, with the figures of this object: those in spool.disk_short are of the
+ * last measurement. Returns @text. */
+#define STATUS_SHORTAGE_MAX 640
+const char *status_disk_shortage(const json_t *root, char text[static STATUS_SHORTAGE_MAX]);
 /* What to do while the disk is short. @detail: spool.disk_short. */
 const char *status_disk_remedy(const char *detail);
 /* What to do while the audit file is not written. @error: audit.error. */

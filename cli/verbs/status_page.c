@@ -9,6 +9,7 @@
 #include "cli/verbs/status_page.h"
 
 #include "base/clock.h"
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/verbs/status_faults.h"
 #include "cli/verbs/status_member.h"
@@ -111,7 +112,7 @@ static void print_configuration(const json_t *root)
 
     if (strcmp(cell(root, "configuration", "restart_keys", text), "-") != 0)
         printf("          RESTART NEEDED: a reload does not change %s\n"
-               "          -> " STATUS_RESTART_REMEDY "\n",
+               "          -> " RESTART_REMEDY "\n",
                text);
     if (strcmp(cell(root, "configuration", "refused", text), "-") != 0)
         printf("          %s\n          -> %s\n", status_refused(text),
@@ -201,6 +202,8 @@ static void print_link_history(const json_t *root)
                is_over ? ", which is over" : "", error);
     if (strcmp(cell(root, "link", "remedy", error), "-") != 0)
         printf("          -> %s%s\n", is_over ? "if it comes again: " : "", error);
+    if (*status_next_attempt(root, when) != '\0')
+        printf("          %s\n", when);
 }
 
 /* What a link that is online does without, and what was sent to no one. */
@@ -431,27 +434,14 @@ static void print_full_lane(const char *head, const json_t *lane)
     puts(status_lane_remedy(lane, remedy));
 }
 
-/* Free space is the cause unless a write had no room: then the daemon's text has it. */
 static void print_short_disk(const json_t *root, bool is_refused)
 {
-    char detail[2 * CELL_MAX], free_space[CELL_MAX], reserve[CELL_MAX];
-    const char *words = json_string_value(status_member(root, "spool", "disk_short"));
+    char shortage[STATUS_SHORTAGE_MAX];
 
-    (void)cli_printable(detail, sizeof(detail), words ? words : "");
-    printf("intake    %s, too little disk space: ",
-           is_refused ? "NO MESSAGE IS ACCEPTED" : "EACH NEW MESSAGE EVICTS OLD ONES");
-    size_cell(root, "spool", "disk_free_bytes", free_space);
-    size_cell(root, "spool", "disk_reserve_bytes", reserve);
-    if (*detail != '\0' && !strstr(detail, "disk_reserve"))
-        printf("\n          %s\n", detail);
-    else if (status_integer(root, "spool", "disk_free_bytes") <
-             status_integer(root, "spool", "disk_reserve_bytes"))
-        printf("%s free, spool.disk_reserve is %s\n", free_space, reserve);
-    else
-        printf("%s free, of which spool.disk_reserve keeps %s\n"
-               "          and a third of the rest is for messages, which is too little\n",
-               free_space, reserve);
-    printf("          %s\n", status_disk_remedy(detail));
+    (void)status_disk_shortage(root, shortage);
+    printf("intake    %s, too little disk space:\n          %s\n          %s\n",
+           is_refused ? "NO MESSAGE IS ACCEPTED" : "NEW MESSAGES MAY EVICT OLD ONES", shortage,
+           status_disk_remedy(shortage));
 }
 
 /* Why no message of any lane is accepted, and what to do. */

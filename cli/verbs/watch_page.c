@@ -255,6 +255,14 @@ static void put_fault(void *userdata, const struct status_fault *fault)
              fault->text);
 }
 
+static void put_next_attempt(struct frame *frame)
+{
+    char text[CELL_MAX];
+
+    if (*status_next_attempt(frame->page->root, text) != '\0')
+        put_text(frame, LINE_WRAPPED, "", PLAIN, text);
+}
+
 static void put_last_error(struct frame *frame)
 {
     const json_t *root = frame->page->root;
@@ -447,6 +455,7 @@ static void put_page(struct frame *frame)
     put_link(frame);
     status_faults_each(page->root, put_fault, frame);
     put_last_error(frame);
+    put_next_attempt(frame);
     put_backlog(frame);
     put_ledger(frame);
     put_lanes(frame);

@@ -391,5 +391,5 @@ void intake_describe(const struct intake *intake, char text[static INTAKE_TEXT_M
                        config_lane_name(intake->config, lane));
     else if (intake->disk.shortage.reported)
         (void)snprintf(text, INTAKE_TEXT_MAX,
-                       ", THE DISK IS SHORT: NEW MESSAGES EVICT OLD ONES");
+                       ", THE DISK IS SHORT: NEW MESSAGES MAY EVICT OLD ONES");
 }

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "base/reload.h"
 #include "daemon/audit/audit.h"
 #include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
@@ -100,7 +101,7 @@ void gateway_reload(struct gateway *gateway, struct config *config)
     bool whole = config_needs_restart(gateway->config, config, reload->restart_keys) == 0;
 
     if (!whole)
-        log_warning("reload_partial keys=%s remedy=\"restart to apply them\"",
+        log_warning("reload_partial keys=%s remedy=\"to apply them: " RESTART_REMEDY "\"",
                     reload->restart_keys);
     reload->refused = take_over_lanes(gateway, config) ? NULL : "lanes";
     if (!reload->refused)

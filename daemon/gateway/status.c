@@ -135,6 +135,7 @@ struct link_texts {
     struct uplink_link link;
     char since[CLOCK_TEXT_MAX];
     char last_error_time[CLOCK_TEXT_MAX];
+    char next_attempt[CLOCK_TEXT_MAX];
     char acknowledged[CLOCK_TEXT_MAX];
     char certificate_expires[CLOCK_TEXT_MAX];
 };
@@ -210,6 +211,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         describe_refused(gateway->forward.refusal, link);
     format_boot_time(gateway, link_since_boot_ms(gateway, link), texts->since);
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
+    format_boot_time(gateway, link->next_attempt_boot_ms, texts->next_attempt);
     format_boot_time(gateway, gateway->forward.acknowledged_boot_ms, texts->acknowledged);
     texts->certificate_expires[0] = '\0';
     if (link->certificate_expires_ms != 0)
@@ -222,6 +224,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .last_error = link->last_error,
         .last_error_time = texts->last_error_time,
         .remedy = link->remedy,
+        .next_attempt = texts->next_attempt,
         .acknowledged = texts->acknowledged,
         .certificate_expires = texts->certificate_expires,
         .protocol = link->protocol,

@@ -249,6 +249,7 @@ record_write_link(struct json *json, const struct record_link *link, const struc
     record_write_some(json, "last_error", link->last_error);
     record_write_some(json, "last_error_time", link->last_error_time);
     record_write_some(json, "remedy", link->remedy);
+    record_write_some(json, "next_attempt", link->next_attempt);
     record_write_known(json, "acknowledged", link->acknowledged);
     record_write_known(json, "certificate_expires", link->certificate_expires);
     record_write_known(json, "protocol", link->protocol);

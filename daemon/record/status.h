@@ -26,10 +26,11 @@ struct record_link {
     const char *broker;
     const char *since; /* as clock_format() has it */
     uint64_t connects;
-    const char *last_error;      /* "" or NULL: none, or the link is good again */
-    const char *remedy;          /* what helps against it; "" or NULL: none */
-    const char *last_error_time; /* this one and the next as clock_format() has it; "": never */
-    const char *acknowledged;
+    const char *last_error;          /* "" or NULL: none, or the link is good again */
+    const char *remedy;              /* what helps against it; "" or NULL: none */
+    const char *last_error_time;     /* as clock_format() has it; "": never */
+    const char *next_attempt;        /* likewise, while it waits for one */
+    const char *acknowledged;        /* likewise */
     const char *certificate_expires; /* the first of the gateway's; "": there is none */
     const char *protocol;
     unsigned window;

@@ -132,6 +132,14 @@ static const char *protocol_name(unsigned protocol)
     return protocol == MQTTVERSION_5 ? "5" : "3.1.1";
 }
 
+/* 0: none, or it is over. */
+static int64_t pause_ends_ms(const struct uplink *uplink)
+{
+    bool is_pausing = uplink->state == LINK_WAITING && uplink->retry.due_ms > uplink_now_ms();
+
+    return is_pausing ? uplink->retry.due_ms : 0;
+}
+
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
 {
     const char *broker = uplink->brokers.has_tried ? uplink_broker_uri(uplink) : "";
@@ -140,6 +148,7 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
         .protocol = protocol_name(uplink->client.protocol),
         .state = public_state(uplink->state),
         .since_boot_ms = uplink->since_boot_ms,
+        .next_attempt_boot_ms = pause_ends_ms(uplink),
         .certificate_expires_ms = uplink->certificates.expires_ms,
         .broker_index = (unsigned)uplink->brokers.current,
         .connects = uplink->connects,

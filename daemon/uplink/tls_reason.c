@@ -33,13 +33,26 @@ static const char *describe_dates(const struct paho_handshake_failure *failure,
     clock_format(now.wall_ms, clock);
     clock_format(failure->date_ms, date);
     text_format(reason, UPLINK_TEXT_MAX,
-                "TLS: the broker's certificate %s (%s) %s %s, and this clock says %s%s",
+                "TLS: the broker's certificate %s (%s): it %s at %s, and this clock says %s%s",
                 is_expired ? "has expired" : "is not valid yet", failure->subject,
                 is_expired ? "ended" : "begins", date, clock,
                 is_expired ? "" : ": set the clock");
     return is_expired ? "renew the broker's certificate; if this clock is wrong, set it"
                       : "set the clock of this machine; if it is right, replace the broker's "
                         "certificate";
+}
+
+static const char *describe_untrusted(const struct uplink *uplink,
+                                      const struct paho_handshake_failure *failure,
+                                      char reason[static UPLINK_TEXT_MAX])
+{
+    text_format(reason, UPLINK_TEXT_MAX,
+                "TLS: no certificate in %s vouches for the broker's, whose chain ends at %s, "
+                "issued by %s: %s",
+                trust_of(uplink), failure->subject, failure->issuer, failure->detail);
+    return uplink->settings->tls.ca_file[0] != '\0'
+               ? "put the certificate of that issuer into the file of uplink.tls.ca_file"
+               : "set uplink.tls.ca_file to a file that has the certificate of that issuer";
 }
 
 /* The alert is about our certificate, or that there is none. */
@@ -144,11 +157,7 @@ const char *uplink_describe_tls(const struct uplink *uplink,
     case PAHO_HANDSHAKE_NOT_YET_VALID:
         return describe_dates(&failure, reason);
     case PAHO_HANDSHAKE_UNTRUSTED:
-        text_format(reason, UPLINK_TEXT_MAX,
-                    "TLS: no certificate in %s vouches for the broker's, whose chain ends at "
-                    "%s, issued by %s: %s",
-                    trust_of(uplink), failure.subject, failure.issuer, failure.detail);
-        return "put the certificate of that issuer into the file of uplink.tls.ca_file";
+        return describe_untrusted(uplink, &failure, reason);
     case PAHO_HANDSHAKE_UNVERIFIED:
         text_format(reason, UPLINK_TEXT_MAX,
                     "TLS: the broker's certificate (%s) is not accepted: %s", failure.subject,

@@ -100,6 +100,7 @@ struct uplink_link {
     int64_t last_error_boot_ms;     /* when; 0: as above */
     const char *remedy;             /* what helps against it, a literal; NULL: as above */
     int64_t since_boot_ms;          /* when the state began */
+    int64_t next_attempt_boot_ms;   /* when the pause ends; 0: there is none */
     int64_t certificate_expires_ms; /* wall clock: the first of ours; 0: there is none */
     uint64_t connects;              /* successful ones */
     uint64_t late_answers;          /* counted and ignored */

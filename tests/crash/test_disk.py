@@ -493,7 +493,7 @@ def evictions_for_a_limit_of_the_file_size_name_their_cause():
     wait_for(lambda: gateway.status()["intake"]["refusing"] == "", 20, "none is refused any more")
     equal(gateway.status()["forecast"]["full_s"], 0, "full_s while each message costs old ones")
     seen = page(gateway)
-    for part in ("EACH NEW MESSAGE EVICTS OLD ONES, too little disk space", "(EFBIG)",
+    for part in ("NEW MESSAGES MAY EVICT OLD ONES, too little disk space:", "(EFBIG)",
                  "raise the limit of the file size"):
         check(part in seen, part, seen)
     lines = re.findall(r"disk_short .*", gateway.log())

@@ -69,8 +69,8 @@ def an_expired_certificate_of_the_broker_is_named_with_its_date_and_the_clock():
     certificates = Certificates(server_days=-1)
     broker = Mosquitto(tls=certificates).start()
     gateway = tls_gateway(broker, ca_file=certificates.ca).start()
-    wait_error(gateway, "broker's certificate has expired", "CN=localhost",
-               "ended " + day(time.time() - DAY), "clock says " + day(time.time()))
+    wait_error(gateway, "broker's certificate has expired (CN=localhost): it ended at "
+               + day(time.time() - DAY), ", and this clock says " + day(time.time()))
     gateway.stop()
 
 
@@ -81,7 +81,7 @@ def a_clock_that_begins_in_1970_is_named_and_when_it_is_set_the_link_comes_up():
     certificates = Certificates()
     broker = Mosquitto(tls=certificates).start()
     gateway = tls_gateway(broker, ca_file=certificates.ca).start(env=clock.env())
-    wait_error(gateway, "certificate is not valid yet", "begins " + day(time.time()),
+    wait_error(gateway, "certificate is not valid yet", "): it begins at " + day(time.time()),
                "clock says 1970-01-01", "set the clock")
     clock.synchronize(time.time())
     gateway.wait_link()
@@ -94,6 +94,18 @@ def a_broker_of_another_authority_is_named_with_the_file_that_does_not_vouch_for
     broker = Mosquitto(tls=Certificates()).start()
     gateway = tls_gateway(broker, ca_file=other.ca).start()
     wait_error(gateway, "no certificate in %s vouches" % other.ca, "CN=Test CA")
+    equal(gateway.status()["link"]["remedy"],
+          "put the certificate of that issuer into the file of uplink.tls.ca_file")
+    gateway.stop()
+
+
+@case
+def without_a_file_of_authorities_the_remedy_is_to_set_one():
+    broker = Mosquitto(tls=Certificates()).start()
+    gateway = tls_gateway(broker).start()
+    wait_error(gateway, "no certificate in the system's certificates vouches", "CN=Test CA")
+    equal(gateway.status()["link"]["remedy"],
+          "set uplink.tls.ca_file to a file that has the certificate of that issuer")
     gateway.stop()
 
 

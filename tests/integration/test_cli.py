@@ -708,6 +708,7 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
                                "last_error": None, "last_error_time": None, "remedy": None,
+                               "next_attempt": None,
                                "acknowledged": "",
                                "certificate_expires": "", "protocol": "", "window": 0,
                                "late_answers": 0, "refused_code": None, "no_subscriber": 0,
@@ -920,7 +921,7 @@ def a_disk_that_is_short_is_on_the_page():
                       retention={"when_full": "refuse"}).start()
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
-        wait_for_page(gateway, "intake    NO MESSAGE IS ACCEPTED, too little disk space: ",
+        wait_for_page(gateway, "intake    NO MESSAGE IS ACCEPTED, too little disk space:",
                       "free, spool.disk_reserve is 1.0 TiB", "refused since the start",
                       "below spool.disk_reserve")
     equal(gateway.fresh_status()["intake"], {"refusing": "disk"})

@@ -228,9 +228,15 @@ def flush_ends_a_pause():
     gateway = Gateway(port.url, uplink={"backoff": {"min": "10m", "max": "10m"}}).start()
     operator = Operator(gateway)
     wait_for(lambda: gateway.status().get("link", {}).get("last_error"), 20, "a failed attempt")
+
+    def is_pausing():
+        status = gateway.fresh_status()
+        return status["time"] <= (status["link"]["next_attempt"] or "")
+    wait_for(is_pausing, 20, "the time of the next attempt")
     port.start()
     operator.does("flush")
     gateway.wait_link()
+    equal(gateway.fresh_status()["link"]["next_attempt"], None, "while it is connected")
     equal(admin_lines(gateway), [], "it changes nothing")
     gateway.stop()
 

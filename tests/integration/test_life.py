@@ -491,7 +491,8 @@ def hup_names_all_that_needs_a_restart_in_one_line():
     gateway.hup()
     wait_for(lambda: "reloaded applied=part\n" in gateway.log(), 10, "something left over")
     equal(re.findall("reload_partial (.*)", gateway.log()),
-          ['keys=listen.mode,uplink.window,uplink.topic_prefix remedy="restart to apply them"'])
+          ['keys=listen.mode,uplink.window,uplink.topic_prefix '
+           'remedy="to apply them: systemctl restart mqtt-spoold"'])
     equal(gateway.log().count("reloaded applied=all"), 1, "claims that all was taken over")
     equal(gateway.tool_status()["configuration"],
           {"restart_keys": "listen.mode,uplink.window,uplink.topic_prefix", "refused": None})

@@ -100,7 +100,12 @@ static void each_cause_of_refusing_is_a_failure_with_its_remedy(void **state)
     assert_found(judge("{'intake': {'refusing': 'of a later version'}}"),
                  "failed new messages are refused: of a later version", "docs/status.md");
     assert_found(judge("{'spool': {'disk_short': 'disk full (ENOSPC)'}}"),
-                 "failed each new message evicts old ones",
+                 "failed new messages may evict old ones, for want of disk space: disk full",
+                 "make room on the disk of the spool (docs/disk.md)");
+    assert_found(judge("{'spool': {'disk_short': '17896 KiB are free, of which disk_reserve',"
+                       "'disk_free_bytes': 16986931, 'disk_reserve_bytes': 16777216}}"),
+                 "failed new messages may evict old ones, for want of disk space: 16.2 MiB "
+                 "free, of which spool.disk_reserve keeps 16.0 MiB; a third",
                  "make room on the disk of the spool (docs/disk.md)");
 }
 
@@ -176,6 +181,10 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
                  "ok its link is online, 0 messages", "-> \n");
     assert_found(judge("{'link': {'state': 'connecting'}}"), "warning its link is connecting",
                  "mqtt-spool status");
+    assert_found(judge("{'link': {'state': 'connecting', 'last_error': 'refused',"
+                       "'remedy': 'ask', 'next_attempt': '2026-11-01T12:01:52.000Z'}}"),
+                 "warning its link is connecting, 0 messages are spooled; last error: refused",
+                 "-> ask; next attempt in 1 min 52 s; at once: mqtt-spool flush");
     assert_found(judge("{'link': {'held': true}}"), "failed nothing is sent",
                  "make room on the disk of the spool (docs/disk.md)");
 }

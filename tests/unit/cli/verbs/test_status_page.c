@@ -196,6 +196,22 @@ static void a_link_that_failed_has_the_time_and_what_is_kept_meanwhile(void **st
     assert_contains(text, "messages are taken and kept; they go out when the link is online");
 }
 
+static void a_pause_of_the_link_has_its_end_and_what_ends_it(void **state)
+{
+    const char *text =
+        own_page("{\"link\":{\"state\":\"connecting\",\"last_error\":\"no route\","
+                 "\"remedy\":\"see the cable\","
+                 "\"next_attempt\":\"2026-11-01T12:02:57.613Z\"}}");
+
+    (void)state;
+    assert_contains(text, "          -> see the cable\n"
+                          "          next attempt in 1 min 53 s; at once: mqtt-spool flush\n");
+    assert_contains(own_page("{\"link\":{\"next_attempt\":\"2026-11-01T12:01:05.001Z\"}}"),
+                    "next attempt in 1 s; ");
+    assert_lacks(own_page("{\"link\":{\"state\":\"connecting\",\"next_attempt\":null}}"),
+                 "next attempt");
+}
+
 static void an_offline_link_promises_nothing_that_is_not_taken(void **state)
 {
     const char *text = own_page("{\"link\":{\"state\":\"connecting\"},"
@@ -493,14 +509,16 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
         const char *shown;
         const char *remedy;
     } rows[] = {
-        {"below disk_reserve",
-         "1.0 GiB free, of which spool.disk_reserve keeps 16.0 MiB\n"
-         "          and a third of the rest is for messages, which is too little",
+        {"17896 KiB are free, of which disk_reserve keeps 16384 KiB",
+         ":\n          1.0 GiB free, of which spool.disk_reserve keeps 16.0 MiB; a third of "
+         "the rest is for messages, which is too little\n",
          "make room on the disk of the spool (docs/disk.md)"},
         {"a write had no room (EFBIG)", "a write had no room (EFBIG)", "LimitFSIZE="},
         {"a write had no room (EDQUOT)", "a write had no room (EDQUOT)", "raise the quota"},
         {"another program reads", "another program reads", "end that program (fuser -v"},
-        {"a write had no room (ENOSPC)", "(ENOSPC)", "make room on the disk of the spool"},
+        {"(ENOSPC): no space to write a; the file system reports 17896 KiB free",
+         "(ENOSPC): no space to write a; the file system has 1.0 GiB free\n",
+         "make room on the disk of the spool"},
     };
 
     (void)state;
@@ -512,12 +530,13 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
                        "{\"intake\":{\"refusing\":\"disk\"},\"spool\":{\"disk_short\":\"%s\"}}",
                        rows[i].detail);
         text = own_page(changes);
-        assert_contains(text, "intake    NO MESSAGE IS ACCEPTED, too little disk space: ");
+        assert_contains(text, "intake    NO MESSAGE IS ACCEPTED, too little disk space:\n");
         assert_contains(text, rows[i].shown);
         assert_contains(text, rows[i].remedy);
+        assert_lacks(text, "KiB free");
         (void)snprintf(changes, sizeof(changes), "{\"spool\":{\"disk_short\":\"%s\"}}",
                        rows[i].detail);
-        assert_contains(own_page(changes), "intake    EACH NEW MESSAGE EVICTS OLD ONES");
+        assert_contains(own_page(changes), "intake    NEW MESSAGES MAY EVICT OLD ONES");
     }
 }
 
@@ -529,8 +548,8 @@ static void each_cause_of_a_refusal_has_its_remedy(void **state)
                     "          spool.disk_reserve is 16.0 MiB; the next one is tried\n");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"disk\"},"
                              "\"spool\":{\"disk_free_bytes\":10}}"),
-                    "NO MESSAGE IS ACCEPTED, too little disk space: 10 B free, "
-                    "spool.disk_reserve is 16.0 MiB\n");
+                    "NO MESSAGE IS ACCEPTED, too little disk space:\n"
+                    "          10 B free, spool.disk_reserve is 16.0 MiB\n");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"audit_waiting\"}}"),
                     "records take 1.0 KiB of at most 4.0 KiB, and wait for the audit file\n"
                     "          make audit.file writable");
@@ -603,6 +622,7 @@ int main(void)
         cmocka_unit_test(a_daemon_without_a_readable_status_is_unknown),
         cmocka_unit_test(an_empty_object_has_dashes),
         cmocka_unit_test(a_link_that_failed_has_the_time_and_what_is_kept_meanwhile),
+        cmocka_unit_test(a_pause_of_the_link_has_its_end_and_what_ends_it),
         cmocka_unit_test(an_offline_link_promises_nothing_that_is_not_taken),
         cmocka_unit_test(a_clock_that_was_set_back_makes_no_negative_span),
         cmocka_unit_test(a_held_link_is_reported),

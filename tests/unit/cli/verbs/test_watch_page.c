@@ -112,10 +112,12 @@ static void each_fault_comes_before_what_is_decorative(void **state)
 {
     static const char *const cases[][2] = {
         {"{\"intake\":{\"refusing\":\"disk\"}}", "NO MESSAGE IS ACCEPTED: disk: 1.0 GiB free"},
+        {"{\"spool\":{\"disk_short\":\"17896 KiB are free, disk_reserve keeps 16384 KiB\"}}",
+         "NEW MESSAGES MAY EVICT OLD ONES: disk: 1.0 GiB free, of which"},
         {"{\"intake\":{\"refusing\":\"audit_waiting\"}}", "NO MESSAGE IS ACCEPTED: too many"},
         {"{\"intake\":{\"refusing\":\"database_locked\"}}", "NO MESSAGE IS ACCEPTED: another"},
         {"{\"intake\":{\"refusing\":\"spool_moved\"}}", "NO MESSAGE IS ACCEPTED: the spool's"},
-        {"{\"spool\":{\"disk_short\":\"no space\"}}", "EACH NEW MESSAGE EVICTS OLD ONES"},
+        {"{\"spool\":{\"disk_short\":\"no space\"}}", "NEW MESSAGES MAY EVICT OLD ONES"},
         {"{\"lanes\":[{\"name\":\"a\",\"full\":true}]}", "lane \"a\" REFUSES new messages"},
         {"{\"lanes\":[{\"name\":\"a\",\"full\":false,\"messages\":2,\"max_messages\":2,"
          "\"when_full\":\"evict-oldest\",\"ledger\":{\"evicted\":7}}]}",
@@ -235,6 +237,16 @@ static void an_error_that_is_over_is_no_present_one(void **state)
            "\n          -> if it comes again: see the cable");
 }
 
+static void a_pause_of_the_link_has_its_end(void **state)
+{
+    (void)state;
+    expect(page_of("{\"link\":{\"state\":\"connecting\",\"last_error\":\"no route\","
+                   "\"next_attempt\":\"2026-11-01T12:02:57.000Z\"}}",
+                   80, 24),
+           "\nlink      last error: no route"
+           "\n          next attempt in 1 min 52 s; at once: mqtt-spool flush\n");
+}
+
 static void how_to_quit_is_said_in_narrow_terminals_too(void **state)
 {
     (void)state;
@@ -259,6 +271,7 @@ int main(void)
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
         cmocka_unit_test(the_last_error_names_the_link),
         cmocka_unit_test(an_error_that_is_over_is_no_present_one),
+        cmocka_unit_test(a_pause_of_the_link_has_its_end),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),
     };
 

@@ -383,7 +383,7 @@ static void the_gravest_reason_is_described(void **state)
     expect_text(intake, "");
     fakes.disk_evictions = 1;
     intake_watch_disk(intake, true);
-    expect_text(intake, ", THE DISK IS SHORT: NEW MESSAGES EVICT OLD ONES");
+    expect_text(intake, ", THE DISK IS SHORT: NEW MESSAGES MAY EVICT OLD ONES");
     intake_note_lane_full(intake, 1);
     expect_text(intake, ", LANE b IS FULL");
     intake_note_full(intake, INTAKE_FULL_DISK);

@@ -44,6 +44,7 @@ static void what_is_not_known_of_the_link_is_empty(void **state)
         text,
         "\"link\":{\"state\":\"stopped\",\"broker\":\"\",\"since\":\"\","
         "\"connects\":0,\"last_error\":null,\"last_error_time\":null,\"remedy\":null,"
+        "\"next_attempt\":null,"
         "\"acknowledged\":\"\",\"certificate_expires\":\"\",\"protocol\":\"\","
         "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"no_subscriber\":0,\"held\":false,"
         "\"all_held\":false,\"presence_error\":null,\"rate\":{\"messages\":0,\"bytes\":0}}"));
@@ -68,6 +69,7 @@ static void the_link_has_its_times(void **state)
                                                 .last_error = "no",
                                                 .last_error_time = "2026-11-01T10:00:00.000Z",
                                                 .remedy = "wait",
+                                                .next_attempt = "2026-11-01T12:00:09.000Z",
                                                 .presence_error = "no such topic",
                                                 .rate_messages = 50,
                                                 .rate_bytes = 1024,
@@ -75,7 +77,8 @@ static void the_link_has_its_times(void **state)
 
     assert_non_null(
         strstr(text, "\"last_error\":\"no\",\"last_error_time\":\"2026-11-01T10:00:00.000Z\","
-                     "\"remedy\":\"wait\",\"acknowledged\":\"2026-11-01T11:59:57.000Z\","));
+                     "\"remedy\":\"wait\",\"next_attempt\":\"2026-11-01T12:00:09.000Z\","
+                     "\"acknowledged\":\"2026-11-01T11:59:57.000Z\","));
     assert_non_null(strstr(text, "\"presence_error\":\"no such topic\""));
     assert_non_null(strstr(text, "\"rate\":{\"messages\":50,\"bytes\":1024}}"));
 }

@@ -295,7 +295,7 @@ static void expect(struct fixture *f,
 static void dates_are_named_with_the_clock(void **state)
 {
     expect(*state, &(struct server_plan){.from_days = -9, .until_days = -1}, TRUSTED, NO_CLIENT,
-           "TLS: the broker's certificate has expired (CN=broker) ended ");
+           "TLS: the broker's certificate has expired (CN=broker): it ended at ");
     expect(*state, &(struct server_plan){.from_days = 1, .until_days = 9}, TRUSTED, NO_CLIENT,
            ": set the clock");
 }

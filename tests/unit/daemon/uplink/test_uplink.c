@@ -1435,11 +1435,14 @@ static void the_operator_ends_the_pause(void **state)
     f->broker.connack_code = 3;
     start(f);
     wait_for(f, has_error);
+    assert_true(link_of(f).next_attempt_boot_ms > uplink_now_ms());
     f->broker.connack_code = 0;
     uplink_retry_now(f->uplink);
+    assert_int_equal(link_of(f).next_attempt_boot_ms, 0);
     wait_for(f, is_online);
     uplink_retry_now(f->uplink);
     assert_true(is_online(f));
+    assert_int_equal(link_of(f).next_attempt_boot_ms, 0);
     assert_int_equal(link_of(f).connects, 1);
 }
 
