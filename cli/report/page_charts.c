@@ -103,8 +103,9 @@ static void put_ended_charts(const struct page *page, const struct columns *colu
         put_none(page->stream, "Every message that ended in this period was delivered.");
 }
 
-static void put_backlog(const struct page *page, const struct columns *columns)
+static void put_backlog_chart(const struct page *page, const struct columns *columns)
 {
+    char span[CLOCK_SPAN_MAX];
     const struct svg_chart chart = {
         .id = "c-backlog",
         .title = "Messages waiting over time",
@@ -117,12 +118,23 @@ static void put_backlog(const struct page *page, const struct columns *columns)
         .pauses = &page->summary->pauses,
     };
 
+    clock_format_span(buckets_width_ms(&page->summary->fine), span);
+    fprintf(
+        page->stream,
+        "<p class=\"note\">The most that waited in each step, looked at every %s: what came "
+        "and went in between is not in it.</p>\n",
+        span);
+    svg_put_chart(page->stream, &chart);
+}
+
+static void put_backlog(const struct page *page, const struct columns *columns)
+{
     fputs("<h3>Backlog</h3>\n", page->stream);
     if (page->check->deliveries_omitted)
         put_none(page->stream, "Not known: the audit file was written without deliveries "
                                "(audit.deliveries = false).");
     else if (is_any(columns->waiting, page->summary->buckets.count))
-        svg_put_chart(page->stream, &chart);
+        put_backlog_chart(page, columns);
     else
         put_none(page->stream, "No message waited for longer than a moment.");
 }

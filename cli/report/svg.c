@@ -151,7 +151,8 @@ static void put_plot(FILE *stream, const struct svg_chart *chart, uint64_t top)
         put_steps(stream, chart, chart->values, chart->colour, true, top);
     if (chart->line)
         put_steps(stream, chart, chart->line, "line", false, top);
-    fprintf(stream, "<path class=\"axis\" d=\"M0 %dH%zu\"/></svg>", SVG_HEIGHT, width);
+    fprintf(stream, "<path class=\"axis\" d=\"M0 %dH%zu\"/></svg>", SVG_HEIGHT,
+            chart->buckets->count * SVG_STEP);
 }
 
 static void put_value(FILE *stream, uint64_t value, bool is_bytes)
@@ -178,8 +179,6 @@ put_tick(FILE *stream, double share, unsigned number, const struct tm *tm, enum 
 {
     char text[HTML_TEXT_MAX] = "";
 
-    if (share < 3 || share > 96)
-        return; /* it would leave the plot */
     if (tick == TICK_SECOND)
         (void)strftime(text, sizeof(text), "%H:%M:%S", tm);
     else if (tick == TICK_MINUTE)
@@ -192,8 +191,26 @@ put_tick(FILE *stream, double share, unsigned number, const struct tm *tm, enum 
             number % 2 == 1 ? " class=\"wide\"" : "", share, text);
 }
 
-/* Marks at whole multiples of a step. @begin, @span: local, ms. */
-static void put_even_ticks(FILE *stream, int64_t begin, int64_t span)
+/* The time that a chart shows: local, ms. Few steps end before the plot does, and no mark is
+ * behind them. */
+struct axis {
+    int64_t begin;
+    int64_t end; /* of the last step */
+    int64_t span;
+};
+
+static bool has_place(double share)
+{
+    return share >= 3 && share <= 96; /* else it would leave the plot */
+}
+
+static double share_of(const struct axis *axis, int64_t at)
+{
+    return (double)(at - axis->begin) * 100 / (double)axis->span;
+}
+
+/* Marks at whole multiples of a step. Return: how many. */
+static unsigned put_even_ticks(FILE *stream, const struct axis *axis)
 {
     static const int64_t steps[] = {1,     5,     15,    60,     300,    900,    3600,   10800,
                                     21600, 43200, 86400, 172800, 345600, 604800, 1209600};
@@ -201,55 +218,69 @@ static void put_even_ticks(FILE *stream, int64_t begin, int64_t span)
     int64_t step;
     unsigned number = 0;
 
-    while (span / (steps[i] * 1000) > SVG_TICKS && steps[i] != 1209600)
+    while (axis->span / (steps[i] * 1000) > SVG_TICKS && steps[i] != 1209600)
         i++;
     step = steps[i] * 1000;
-    for (int64_t at = (begin + step - 1) / step * step; at <= begin + span; at += step) {
+    for (int64_t at = (axis->begin + step - 1) / step * step; at < axis->end; at += step) {
         time_t seconds = (time_t)(at / 1000);
         enum tick tick = step < 60000 ? TICK_SECOND : TICK_MINUTE;
         struct tm tm;
 
-        if (gmtime_r(&seconds, &tm))
-            put_tick(stream, (double)(at - begin) * 100 / (double)span, number++, &tm,
+        if (has_place(share_of(axis, at)) && gmtime_r(&seconds, &tm))
+            put_tick(stream, share_of(axis, at), number++, &tm,
                      at % BUCKETS_DAY == 0 ? TICK_DAY : tick);
     }
+    return number;
 }
 
-/* Marks at the first days of months. */
-static void put_month_ticks(FILE *stream, int64_t begin, int64_t span)
+/* Marks at the first days of months. Return: how many. */
+static unsigned put_month_ticks(FILE *stream, const struct axis *axis)
 {
     static const int months[] = {1, 2, 3, 6, 12, 24, 60, 120, 600, 2400};
-    time_t seconds = (time_t)(begin / 1000);
+    time_t seconds = (time_t)(axis->begin / 1000);
     size_t i = 0;
     unsigned number = 0;
     struct tm tm;
 
-    while (span / BUCKETS_DAY / 30 / months[i] > SVG_TICKS && months[i] != 2400)
+    while (axis->span / BUCKETS_DAY / 30 / months[i] > SVG_TICKS && months[i] != 2400)
         i++;
     if (!gmtime_r(&seconds, &tm))
-        return;
+        return 0;
     tm = (struct tm){.tm_year = tm.tm_year, .tm_mon = tm.tm_mon, .tm_mday = 1};
     tm.tm_mon = tm.tm_mon / months[i] * months[i];
-    for (int64_t at = 0; at <= begin + span;) {
+    for (int64_t at = 0; at < axis->end;) {
         at = (int64_t)timegm(&tm) * 1000; /* which also carries the months over */
-        if (at >= begin && at <= begin + span)
-            put_tick(stream, (double)(at - begin) * 100 / (double)span, number++, &tm,
-                     TICK_MONTH);
+        if (at < axis->end && has_place(share_of(axis, at)))
+            put_tick(stream, share_of(axis, at), number++, &tm, TICK_MONTH);
         tm.tm_mon += months[i];
     }
+    return number;
+}
+
+/* Below the first step, where no mark lies within so few. */
+static void put_begin(FILE *stream, const struct axis *axis)
+{
+    time_t seconds = (time_t)(axis->begin / 1000);
+    struct tm tm;
+
+    if (gmtime_r(&seconds, &tm))
+        put_tick(stream, 100.0 / SVG_STEPS_LEAST / 2, 0, &tm,
+                 axis->begin % BUCKETS_DAY == 0 ? TICK_DAY : TICK_SECOND);
 }
 
 static void put_x_axis(FILE *stream, const struct svg_chart *chart)
 {
     const struct buckets *buckets = chart->buckets;
+    int64_t width = buckets_width_ms(buckets);
     int64_t begin = buckets_start_ms(buckets, 0) + buckets->zone_ms;
-    int64_t span = (int64_t)shown_steps(buckets) * buckets_width_ms(buckets);
+    const struct axis axis = {.begin = begin,
+                              .end = begin + (int64_t)buckets->count * width,
+                              .span = (int64_t)shown_steps(buckets) * width};
+    bool has_months = axis.span > 14 * BUCKETS_DAY * SVG_TICKS;
 
     fputs("<div class=\"x\" aria-hidden=\"true\">", stream);
-    if (span > 14 * BUCKETS_DAY * SVG_TICKS)
-        put_month_ticks(stream, begin, span);
-    else
-        put_even_ticks(stream, begin, span);
+    if ((has_months ? put_month_ticks(stream, &axis) : put_even_ticks(stream, &axis)) == 0)
+        put_begin(stream, &axis);
     fputs("</div>", stream);
 }
 

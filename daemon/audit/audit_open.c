@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/regular.h"
+#include "base/text.h"
 #include "daemon/audit/sealing.h"
 #include "daemon/audit/tail.h"
 
@@ -43,25 +44,45 @@ const char *audit_error_text(int error)
     return regular_error(error);
 }
 
+/* What the operator can do; a literal without quotes. mqtt-spool status agrees with it. */
+static const char *audit_remedy(int error)
+{
+    switch (error) {
+    case -ENOSPC:
+        return "make room on the disk of that file";
+    case -EDQUOT:
+        return "make room on the disk of that file, or raise the quota";
+    case -EFBIG:
+        return "raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f), or rotate "
+               "the file";
+    case -EIO:
+        return "check the disk (journalctl -k)";
+    case -EROFS:
+        return "mount that file system writable; where systemd keeps the daemon from writing "
+               "there, name the folder in ReadWritePaths= (systemctl edit mqtt-spoold)";
+    case -AUDIT_LOCKED:
+        return "name another audit.file for one of the two";
+    case -REGULAR_OTHER:
+    case -EISDIR:
+    case -EBADMSG:
+        return "something else has its name: move it away";
+    default:
+        return "look at its permissions and its folder's owner";
+    }
+}
+
 static const char *
 audit_quote_remedy(const struct audit *audit, int error, char text[static AUDIT_NAME_MAX])
 {
     char remedy[PATH_MAX], name[PATH_MAX];
-    int n;
 
     (void)snprintf(name, sizeof(name), "%s", audit->name);
     if (error == -ENOENT || error == -ENOTDIR)
-        n = snprintf(remedy, sizeof(remedy), "make the folder %s, writable for the daemon",
-                     dirname(name));
-    else if (error == -AUDIT_LOCKED)
-        n = snprintf(remedy, sizeof(remedy), "name another audit.file for one of the two");
-    else if (error == -REGULAR_OTHER || error == -EISDIR || error == -EBADMSG)
-        n = snprintf(remedy, sizeof(remedy), "something else has its name: move it away");
+        text_format(remedy, sizeof(remedy), "make the folder %s, writable for the daemon",
+                    dirname(name));
     else
-        n = snprintf(remedy, sizeof(remedy),
-                     "look at its permissions, its folder's owner and the free space");
-    return log_quote(text, AUDIT_NAME_MAX, remedy,
-                     n < (int)sizeof(remedy) ? (size_t)n : sizeof(remedy) - 1);
+        text_format(remedy, sizeof(remedy), "%s", audit_remedy(error));
+    return log_quote(text, AUDIT_NAME_MAX, remedy, strlen(remedy));
 }
 
 void audit_begin_waiting(struct audit *audit, int error)
@@ -146,13 +167,13 @@ static void audit_log_ahead(const struct audit *audit, uint64_t seq)
               audit->progress.written_seq);
 }
 
-/* Removed or truncated while no daemon ran; or rotated twice, which is harmless. */
+/* Removed or truncated while no daemon ran, and FILE.1 is missing, empty or unreadable. */
 static void audit_log_begun(const struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
 
     log_notice("audit_begun file=%s after_seq=%" PRIu64
-               " cause=\"the file was missing or empty, and FILE.1 ends too early\""
+               " cause=\"neither that file nor FILE.1 has a line that can be read\""
                " remedy=\"mqtt-spool audit, given all files that were rotated, reports what "
                "is missing\"",
                audit_quote_file(audit, file), audit->progress.cursor_seq);

@@ -4,16 +4,17 @@
  *
  * The disk is full, too many records wait for the audit file, another program
  * locks the database, the files of the spool were moved, a lane is at its limits.
- * The file that detects it notes it here; it is logged once when it begins and
- * once when it is over, and kept for the status. A reason is shown until there is
- * room, or until it has not been found for CONDITION_OVER_MS while another one
- * was: then the new one is logged. Moved files replace every other reason at once,
- * because only the running daemon has the messages then.
+ * The file that detects it notes it here; it is logged once when it begins, again
+ * if a reload changes what becomes of the messages, and once when it is over; and it
+ * is kept for the status. A reason is shown until there is room, or until it has not
+ * been found for CONDITION_OVER_MS while another one was: then the new one is logged.
+ * Moved files replace every other reason at once, because only the running daemon has
+ * the messages then.
  * What becomes of the message itself is decided in publish.c.
  *
  * Invariants: the end of a condition is logged only if its beginning was, and
- * after a message was accepted or when the tick finds that it is over. While
- * files are moved no room is reported.
+ * after a message was accepted, when the tick finds that it is over, or when its
+ * lane is removed. While files are moved no room is reported.
  *
  * Diagnostics: spool_full, spool_room, disk_short, disk_room, sending_stopped,
  * sending_resumed, database_locked, database_unlocked.
@@ -87,14 +88,16 @@ void intake_note_full(struct intake *intake, enum intake_full why)
 {
     bool begins = condition_set(&intake->full, intake->turn->now.boot_ms);
     bool is_new = begins || replaces(intake, why);
+    const char *fate = fate_of_messages(intake->config, why);
 
     if (is_new || intake->why == why)
         intake->why_found_ms = intake->turn->now.boot_ms;
-    if (!is_new)
+    if (!is_new && (intake->why != why || strcmp(intake->fate, fate) == 0))
         return;
     intake->why = why;
+    intake->fate = fate;
     log_warning("spool_full reason=%s new_messages=%s remedy=\"%s\"", intake_full_name(why),
-                fate_of_messages(intake->config, why), intake_full_remedy(why));
+                fate, intake_full_remedy(why));
 }
 
 /* @is_refused: spool_full follows, so the cause is logged before it, even if the shortage was
@@ -261,30 +264,31 @@ void intake_note_lane_full(struct intake *intake, unsigned lane)
 {
     const struct config *config = intake->config;
     const char *name = config_lane_name(config, lane);
+    enum config_policy policy = config_lane_limits(config, lane)->when_full;
+    struct intake_lane *state = &intake->lanes[lane];
     char remedy[LANE_REMEDY_MAX];
 
-    if (!condition_set(&intake->lane_full[lane], intake->turn->now.boot_ms))
+    if (!condition_set(&state->full, intake->turn->now.boot_ms) && state->logged == policy)
         return;
+    state->logged = policy;
     write_lane_remedy(intake, name, remedy);
     log_warning(
         "spool_full reason=limits lane=%s new_messages=%s remedy=\"%s, or raise "
         "max_messages or max_bytes of this lane (of retention for default) and " RELOAD_REMEDY
         "\"",
-        name,
-        config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused",
-        remedy);
+        name, policy == CONFIG_BLOCK ? "blocked" : "refused", remedy);
 }
 
 void intake_note_lane_room(struct intake *intake, unsigned lane)
 {
-    if (condition_clear(&intake->lane_full[lane], intake->turn->now.boot_ms))
+    if (condition_clear(&intake->lanes[lane].full, intake->turn->now.boot_ms))
         log_notice("spool_room lane=%s new_messages=accepted",
                    config_lane_name(intake->config, lane));
 }
 
 bool intake_lane_is_full(const struct intake *intake, unsigned lane)
 {
-    return condition_is_active(&intake->lane_full[lane], intake->turn->now.boot_ms);
+    return condition_is_active(&intake->lanes[lane].full, intake->turn->now.boot_ms);
 }
 
 /* Whether a disk has room is known only when a message was accepted. */
@@ -320,19 +324,29 @@ static unsigned find_lane(const struct config *config, const char *name)
     return lane;
 }
 
+/* There is nothing to wait for: other lanes take its messages now. */
+static void
+note_lane_removed(const struct intake *intake, const struct intake_lane *lane, const char *name)
+{
+    if (lane->full.reported && !intake->turn->has_moved)
+        log_notice("spool_room lane=%s new_messages=other_lane", name);
+}
+
 void intake_keep_lane_conditions(struct intake *intake,
                                  const struct config_lane *lanes,
                                  size_t count)
 {
-    struct condition kept[SPOOL_LANES_MAX] = {intake->lane_full[0]};
+    struct intake_lane kept[SPOOL_LANES_MAX] = {intake->lanes[0]};
 
     for (size_t i = 0; i < count; i++) {
         unsigned lane = find_lane(intake->config, lanes[i].name);
 
         if (lane <= intake->config->lane_count)
-            kept[lane] = intake->lane_full[i + 1];
+            kept[lane] = intake->lanes[i + 1];
+        else
+            note_lane_removed(intake, &intake->lanes[i + 1], lanes[i].name);
     }
-    memcpy(intake->lane_full, kept, sizeof(kept));
+    memcpy(intake->lanes, kept, sizeof(kept));
 }
 
 double intake_room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)

@@ -40,6 +40,12 @@ struct intake_lock {
     struct condition condition;
 };
 
+/* A lane at its limits: messages are refused or held back. */
+struct intake_lane {
+    struct condition full;
+    enum config_policy logged; /* its policy, when the beginning was logged */
+};
+
 struct intake {
     const struct turn *turn; /* borrowed, all four */
     const struct config *config;
@@ -47,10 +53,11 @@ struct intake {
     const struct audit *audit;
     enum intake_full why; /* while: */
     struct condition full;
+    const char *fate;     /* of new messages, as it was logged; a literal */
     int64_t why_found_ms; /* when that reason was last found */
     struct intake_disk disk;
     struct intake_lock lock;
-    struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
+    struct intake_lane lanes[SPOOL_LANES_MAX];
 };
 
 /* Of several reasons one is shown: see the head of intake.c. */
@@ -66,7 +73,7 @@ void intake_note_lane_full(struct intake *intake, unsigned lane);
 void intake_note_lane_room(struct intake *intake, unsigned lane);
 bool intake_lane_is_full(const struct intake *intake, unsigned lane);
 /* The lanes are those of the configuration now; they were @lanes: the conditions of a lane
- * follow its name. */
+ * follow its name, and end with it. */
 void intake_keep_lane_conditions(struct intake *intake,
                                  const struct config_lane *lanes,
                                  size_t count);

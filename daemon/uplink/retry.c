@@ -10,9 +10,9 @@
  * message was rejected for it. With several brokers, one that takes no message has not lasted.
  *
  * Invariant: no broker is tried before its pause is over, unless the operator asks; between two
- * brokers there is no pause. Of lines that repeat, few are logged, and how many were not; the
- * first attempt that fails after a loss that was logged is logged too, because its reason is
- * another one.
+ * brokers there is no pause. Of lines that repeat, few are logged, and how many were not. The
+ * loss of a connection that was logged is logged too, and after it the first attempt that
+ * fails, because its reason is another one.
  *
  * Diagnostics: link_online, link_lost, link_retry.
  */
@@ -287,9 +287,11 @@ void uplink_log_lost(struct uplink *uplink, struct uplink_broker *broker, const 
     const char *remedy = uplink->last_error.remedy;
     char quoted[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
+    /* So that the last line does not say that the link is up. */
+    unsigned first = uplink->connection.is_online_logged ? UINT32_MAX : ONLINE_LOG_FIRST;
     unsigned suppressed;
 
-    broker->is_retry_due = pass_line(broker, ONLINE_LOG_FIRST, &suppressed);
+    broker->is_retry_due = pass_line(broker, first, &suppressed);
     if (broker->is_retry_due)
         log_warning("link_lost broker=%s reason=%s in_flight=%u suppressed=%u remedy=\"%s\"",
                     log_quote(quoted, sizeof(quoted), uri, strlen(uri)),

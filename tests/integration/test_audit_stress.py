@@ -420,6 +420,7 @@ def deleted_while_no_daemon_runs_it_is_logged_at_the_start():
     rig.gateway.start()
     equal(rig.says("audit_begun"), 1, "lines after both are gone")
     check("after_seq=20" in rig.gateway.log(), "from where on", rig.gateway.log())
+    equal(rig.says("neither that file nor FILE.1 has a line"), 1, "lines with the cause")
     rig.deliver(5)
     rig.gateway.stop()
     found = rig.judge()

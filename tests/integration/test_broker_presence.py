@@ -437,6 +437,23 @@ def after_a_loss_the_first_attempt_that_fails_is_logged():
 
 
 @case
+def what_ends_a_short_connection_after_many_attempts_is_logged_at_once():
+    broker = fake(connack=0x88)
+    gateway = Gateway(broker.url, uplink={"backoff": {"min": "100ms", "max": "10m"}}).start()
+    wait_for(lambda: len(broker.events("connect")) >= 4, 30, "attempts that fail")
+    broker.change(connack=0)
+    gateway.wait_link(seconds=30)
+    wait_for(lambda: fields(gateway, "link_online"), 10, "online")
+    broker.change(connack=0x87, close_after=1)
+    publish(gateway, 1)
+    wait_for(lambda: fields(gateway, "link_lost"), 15, "lost")
+    wait_for(lambda: "not authorized" in fields(gateway, "link_retry")[-1]["reason"], 30,
+             lambda: "the new reason: %s" % fields(gateway, "link_retry"))
+    check(int(fields(gateway, "link_retry")[-1]["attempts"]) < 10, "the first attempt since")
+    gateway.stop()
+
+
+@case
 def a_link_that_flapped_is_logged_online_with_the_time_since():
     broker = fake(close_after=1)
     gateway = Gateway(broker.url, uplink={"backoff": {"min": "10ms", "max": "2s"}}).start()

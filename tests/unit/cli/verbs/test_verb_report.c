@@ -106,6 +106,7 @@ static void a_whole_history_is_on_the_page(void **state)
     assert_contains(page, "data-key=\"waiting\" data-value=\"3\"");
     assert_contains(page, "0x87: 1");
     assert_contains(page, "<td>max_messages</td>");
+    assert_contains(page, "The most that waited in each step, looked at every ");
     assert_contains(page, "The ledger balances");
     assert_contains(page, "Each count of the ledger was compared");
     assert_lacks(page, "<script");

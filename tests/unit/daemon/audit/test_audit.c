@@ -45,6 +45,7 @@
 struct outside {
     unsigned writes;
     size_t room; /* bytes that write(2) still takes */
+    int error;   /* then; 0: ENOSPC */
     bool sync_fails;
     char log[LOG_LINES_MAX][512];
     size_t log_lines;
@@ -61,7 +62,7 @@ ssize_t __wrap_write(int fd, const void *data, size_t size)
 {
     outside.writes++;
     if (outside.room == 0) {
-        errno = ENOSPC;
+        errno = outside.error ? outside.error : ENOSPC;
         return -1;
     }
     if (size > outside.room)
@@ -1453,6 +1454,42 @@ static void a_file_that_appears_late_is_still_examined(void **state)
     audit_fixture_expect(fixture->file, 1, 6);
 }
 
+static void a_file_that_cannot_be_written_has_the_remedy_of_its_error(void **state)
+{
+    static const struct {
+        int error;
+        const char *remedy;
+    } rows[] = {
+        {ENOSPC, "remedy=\"make room on the disk of that file\""},
+        {EDQUOT, "remedy=\"make room on the disk of that file, or raise the quota\""},
+        {EFBIG,
+         "remedy=\"raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f), "
+         "or rotate the file\""},
+        {EIO, "remedy=\"check the disk (journalctl -k)\""},
+        {EROFS, "remedy=\"mount that file system writable; where systemd keeps the daemon "
+                "from writing there, name the folder in ReadWritePaths="},
+        {EACCES, "remedy=\"look at its permissions and its folder's owner\""},
+    };
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        outside.log_lines = 0;
+        outside.room = 0;
+        outside.error = rows[i].error;
+        audit_fixture_add_rows(fixture, 1);
+        edge(fixture);
+        assert_int_equal(logged("audit_waiting"), 1);
+        assert_true(log_has(rows[i].remedy));
+        outside.room = SIZE_MAX;
+        for (int j = 0; j < 2; j++) {
+            fixture->now_ms += 1000;
+            edge(fixture);
+        }
+        assert_int_equal(logged("audit_resumed"), 1);
+    }
+}
+
 /* Wherever the disk fills up, only whole lines stay, and what is missing comes later. */
 static void a_full_disk_leaves_whole_lines_and_loses_none(void **state)
 {
@@ -1724,6 +1761,7 @@ int main(void)
         CASE(rows_that_were_pruned_meanwhile_did_not_wait),
         CASE(all_rows_that_waited_are_counted_however_many),
         CASE(a_file_that_appears_late_is_still_examined),
+        CASE(a_file_that_cannot_be_written_has_the_remedy_of_its_error),
         CASE(a_full_disk_leaves_whole_lines_and_loses_none),
         CASE(a_full_disk_among_many_rows_loses_none),
         CASE(room_made_by_rotating_the_full_file_is_used),

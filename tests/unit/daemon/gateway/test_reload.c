@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/condition.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
@@ -27,6 +28,9 @@
     "{ name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; }"
 #define LANES_AB "lanes = ( " LANE_A ", " LANE_B " );"
 #define LANES_BA "lanes = ( " LANE_B ", " LANE_A " );"
+#define LANE(name, limit)                                                                      \
+    "{ name = \"" name "\"; topics = ( \"" name                                                \
+    "/#\" ); when_full = \"block\"; max_messages = " limit "; }"
 
 static void everything_that_may_change_is_taken_over(void **state)
 {
@@ -91,10 +95,6 @@ static void lanes_are_found_by_their_names(void **state)
     assert_int_equal(fakes_logged("spool_full reason=limits lane=b"), 1); /* the same one */
 }
 
-#define LANE(name, limit)                                                                      \
-    "{ name = \"" name "\"; topics = ( \"" name                                                \
-    "/#\" ); when_full = \"block\"; max_messages = " limit "; }"
-
 static void one_that_waits_for_its_lane_is_offered_under_the_new_limits(void **state)
 {
     struct connection *connection;
@@ -128,6 +128,74 @@ static void a_lane_that_left_with_messages_is_named(void **state)
     assert_int_equal(fakes_logged("lane_not_configured lane=b spooled=1 limits=default"), 1);
     assert_int_equal(fakes_logged("lane=a spooled"), 0); /* nothing is left in it */
     assert_false(gateway->status.rates.has_lanes);
+}
+
+static struct connection *fill_lane_b(const char *lanes)
+{
+    struct gateway *gateway = fakes_open(lanes);
+    struct connection *connection = fakes_connect("one", 1000);
+
+    fakes_link_state(UPLINK_IDLE);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_REFUSE);
+    assert_true(intake_lane_is_full(&gateway->intake, 1));
+    assert_int_equal(fakes_logged("spool_full reason=limits lane=b new_messages=refused"), 1);
+    return connection;
+}
+
+static void a_full_lane_that_is_removed_has_its_end_logged_once(void **state)
+{
+    struct connection *connection = fill_lane_b(LANES_BA);
+
+    (void)state;
+    fakes_reload("lanes = ( " LANE_A " );");
+    assert_int_equal(fakes_logged("spool_room lane=b new_messages=other_lane"), 1);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_ACCEPT);
+    fakes_reload(LANES_BA); /* it is full again when it refuses a message */
+    assert_int_equal(fakes_logged("spool_full reason=limits lane=b"), 1);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_REFUSE);
+    assert_int_equal(fakes_logged("spool_full reason=limits lane=b"), 2);
+    assert_int_equal(fakes_logged("spool_room"), 1);
+}
+
+static void a_full_lane_that_evicts_from_now_on_has_its_end_logged_once(void **state)
+{
+    (void)state;
+    (void)fill_lane_b(LANES_BA);
+    fakes_reload("lanes = ( { name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; } );");
+    for (int i = 0; i < 3; i++) { /* though no message comes */
+        fakes_pass_time(CONDITION_OVER_MS);
+        fakes_tick();
+    }
+    assert_int_equal(fakes_logged("spool_room lane=b new_messages=accepted"), 1);
+    assert_false(intake_lane_is_full(&fakes.gateway->intake, 1));
+}
+
+static void a_full_lane_that_blocks_from_now_on_is_logged_as_such(void **state)
+{
+    struct connection *connection = fill_lane_b(LANES_BA);
+
+    (void)state;
+    fakes_reload("lanes = ( " LANE("b", "1") " );");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_BLOCK);
+    assert_int_equal(fakes_logged("spool_full reason=limits lane=b new_messages=blocked"), 1);
+    assert_int_equal(fakes_logged("spool_full"), 2);
+    assert_int_equal(fakes_logged("spool_room"), 0);
+}
+
+static void
+a_full_disk_is_logged_again_when_messages_wait_instead_of_being_refused(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    intake_note_full(&gateway->intake, INTAKE_FULL_DISK);
+    fakes_reload("retention: { when_full = \"block\"; };");
+    for (int i = 0; i < 2; i++)
+        intake_note_full(&gateway->intake, INTAKE_FULL_DISK);
+    assert_int_equal(fakes_logged("spool_full reason=disk new_messages=refused"), 1);
+    assert_int_equal(fakes_logged("spool_full reason=disk new_messages=blocked"), 1);
 }
 
 static void lanes_that_are_too_many_leave_lanes_and_limits_as_they_are(void **state)
@@ -164,6 +232,10 @@ int main(void)
         FAKES_TEST(lanes_are_found_by_their_names),
         FAKES_TEST(one_that_waits_for_its_lane_is_offered_under_the_new_limits),
         FAKES_TEST(a_lane_that_left_with_messages_is_named),
+        FAKES_TEST(a_full_lane_that_is_removed_has_its_end_logged_once),
+        FAKES_TEST(a_full_lane_that_evicts_from_now_on_has_its_end_logged_once),
+        FAKES_TEST(a_full_lane_that_blocks_from_now_on_is_logged_as_such),
+        FAKES_TEST(a_full_disk_is_logged_again_when_messages_wait_instead_of_being_refused),
         FAKES_TEST(lanes_that_are_too_many_leave_lanes_and_limits_as_they_are),
         FAKES_TEST(lanes_that_cannot_be_stored_end_the_daemon),
     };
