@@ -125,6 +125,7 @@ int audit_check_files(struct audit_check *check, const struct audit_files *files
         code = audit_ask_spool(check, directory);
     audit_close_last(check);
     audit_explain_order(check);
+    audit_explain_seals(check);
     audit_compare_far(check);
     return code;
 }

@@ -30,6 +30,8 @@
 enum audit_gap {
     AUDIT_GAP_NONE,
     AUDIT_GAP_SEQ,
+    AUDIT_GAP_SEALS,      /* between two files */
+    AUDIT_GAP_FILE_SEALS, /* within a file */
 };
 
 struct audit_problem {
@@ -203,6 +205,8 @@ void audit_begin_seals(struct seals *seals);
 void audit_lose_seals(struct seals *seals);
 /* Is @line a seal? Then it is verified, else it is one of those that the next seal covers. */
 bool audit_take_seal_line(struct audit_check *check, const struct line *line);
+/* After the last line: says of seals that are missing between others what stands elsewhere. */
+void audit_explain_seals(struct audit_check *check);
 
 /* far.c: before the files are read. Return: EX_OK; another exit code, reported. */
 MUST_CHECK int audit_read_far(struct audit_check *check, const char *file);
