@@ -929,6 +929,17 @@ static void a_message_is_found_wherever_it_is(void **state)
     assert_int_equal(ask(f, "--ref", "nothing"), EX_DATAERR);
 }
 
+static void files_without_a_record_begin_with_none(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 0);
+    close_spool(f);
+    assert_int_equal(ask(f, "--id", "99"), EX_DATAERR);
+    assert_contains(tool.out, "answer    there is no such message in the files, nor in the "
+                              "spool; the files have no record\n");
+}
+
 /* 6 is a row only while the files are read, and a line only after it. */
 static void a_message_is_found_that_goes_to_the_file_meanwhile(void **state)
 {
@@ -988,6 +999,7 @@ int main(void)
         CASE(a_question_is_answered_from_files_and_database),
         CASE(files_that_begin_later_answer_as_far_as_they_go),
         CASE(a_message_is_found_wherever_it_is),
+        CASE(files_without_a_record_begin_with_none),
         CASE(a_ledger_that_counts_too_much_is_found),
         CASE(rows_that_go_to_the_file_meanwhile_are_read_from_it),
         CASE(a_line_that_was_half_written_is_read_when_it_is_whole),
