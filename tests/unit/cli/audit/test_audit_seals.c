@@ -375,12 +375,20 @@ static void seals_of_a_whole_file_that_were_removed_are_missed(void **state)
 
 static void seals_of_files_in_another_order_are_not_missing(void **state)
 {
-    static const char *const orders[] = {"bacd", "abdc", "cabd", "dcba"};
     const struct fixture *f = *state;
+    char names[] = "abcd";
 
     add_files();
-    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
-        assert_int_equal(audit_files(f, orders[i]), EX_DATAERR);
+    for (unsigned order = 0; order < 256; order++) {
+        unsigned seen = 0;
+
+        for (unsigned i = 0; i < 4; i++) {
+            names[i] = (char)('a' + (order >> 2 * i) % 4);
+            seen |= 1U << (order >> 2 * i) % 4;
+        }
+        if (seen != 15 || strcmp(names, "abcd") == 0)
+            continue;
+        assert_int_equal(audit_files(f, names), EX_DATAERR);
         assert_lacks(tool.out, "missing");
         assert_lacks(tool.out, "not given");
         assert_contains(tool.out, "not in order (oldest first)");
