@@ -106,10 +106,12 @@ static void answer_compose(const struct audit_check *check, char text[static ANS
         text_append(text, ANSWER_MAX, EACH "not certain, because the files are not sound; ");
         break;
     case QUESTION_NOT_FOUND:
-        text_append(
-            text, ANSWER_MAX,
-            "there is no such message in the files%s; the files begin with seq %" PRIu64,
-            question->is_spool_known ? ", nor in the spool" : "", check->first_seq);
+        text_append(text, ANSWER_MAX, "there is no such message in the files%s; the files ",
+                    question->is_spool_known ? ", nor in the spool" : "");
+        if (check->first_seq > 0)
+            text_append(text, ANSWER_MAX, "begin with seq %" PRIu64, check->first_seq);
+        else
+            text_append(text, ANSWER_MAX, "have no record");
         return;
     case QUESTION_SPOOLED:
         clock_format(question->first_spooled_ms, first);

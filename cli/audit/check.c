@@ -5,8 +5,8 @@
  * The files are read line by line, in the order of their rotation. Then the sums
  * are compared with the ledger of the database.
  *
- * Memory depends on the ids, a bit each of those that are close together, and on nothing
- * else: id_set.h has the bound.
+ * Memory depends on the ids, a bit each of those that are close together, without
+ * deliveries also on the numbers, and on nothing else: id_set.h has the bound.
  */
 #include "cli/audit/check.h"
 
@@ -34,7 +34,7 @@ static const char help_text[] =
     "\n"
     "      --deliveries-off  the file was written with audit.deliveries = false: gaps\n"
     "                        are right\n"
-    "      --from N          the first line must have this seq\n"
+    "      --from N          the first seq must be this one\n"
     "      --directory DIR   the spool to compare with\n"
     "      --since TIME|AGE  answers whether each message that was accepted from then\n"
     "      --until TIME|AGE  on and before then was delivered, or why not; by the\n"
@@ -124,7 +124,8 @@ int audit_check_files(struct audit_check *check, const struct audit_files *files
     if (code == EX_OK && directory && check->question.is_asked)
         code = audit_ask_spool(check, directory);
     audit_close_last(check);
-    audit_explain_jumps(check);
+    audit_explain_order(check);
+    audit_explain_seals(check);
     audit_compare_far(check);
     return code;
 }
@@ -190,6 +191,6 @@ int cli_audit(const struct cli *cli, int argc, char **argv)
     audit_free_files(&request.files);
     audit_free_far(&check);
     audit_free_question(&check.question);
-    id_set_done(&check.seen.ids);
+    audit_forget_seen(&check);
     return code;
 }

@@ -15,6 +15,7 @@
 #include "cli/audit/id_set.h"
 #include "cli/audit/question.h"
 #include "cli/audit/seals.h"
+#include "cli/audit/spans.h"
 #include "cli/lines.h"
 #include "daemon/seal/seal.h"
 #include "store/spool.h"
@@ -25,34 +26,37 @@
 /* While a rotation renames files one after the other, one has no name. */
 #define AUDIT_RENAME_TRIES 100
 
+/* Numbers that may be elsewhere in the files. */
+enum audit_gap {
+    AUDIT_GAP_NONE,
+    AUDIT_GAP_SEQ,
+    AUDIT_GAP_SEALS,      /* between two files */
+    AUDIT_GAP_FILE_SEALS, /* within a file */
+};
+
 struct audit_problem {
     const char *file; /* NULL: it is not about a file */
     uint64_t line;    /* 0: it is not about a line */
     bool is_ahead;    /* as if the database were an older copy */
-    uint64_t after;   /* of a jump: the numbers before and after it; */
-    uint64_t before;  /* 0: it is no jump */
+    enum audit_gap gap;
+    uint64_t after; /* of a gap: the numbers before and after it */
+    uint64_t before;
     char text[AUDIT_TEXT_MAX];
 };
 
-/* Lines that follow each other. */
-struct audit_run {
-    uint64_t first; /* seq */
-    uint64_t last;
-};
-
-#define AUDIT_RUNS_MAX 64 /* more than the problems that are kept */
-
 struct audit_order {
-    struct audit_run runs[AUDIT_RUNS_MAX];
-    size_t count;
-    size_t current; /* that of the line whose seq is last_seq; AUDIT_RUNS_MAX: not kept */
-    size_t stray;   /* of lines that belong elsewhere, the newest one */
-    bool has_stray;
+    struct spans spans; /* with deliveries: the numbers that were seen */
+    uint64_t begin;     /* seq of the first line */
+    uint64_t last;      /* of the line that the next one should follow: mostly the highest */
+    uint64_t stray;     /* of the line above, if it stands elsewhere than it should; else 0 */
+    const char *first_file; /* where the lowest seq is */
+    uint64_t first_line;
 };
 
 /* Which numbers and messages the lines had. */
 struct audit_seen {
     struct audit_order order;
+    struct id_set numbers; /* without deliveries: the numbers */
     struct id_set ids;
 };
 
@@ -61,6 +65,7 @@ struct audit_database {
     bool compared;        /* the ledger was read */
     bool counts_compared; /* and each count of an outcome with the files */
     bool running;
+    bool is_older; /* its history continues from an earlier line than the highest one */
     struct spool_ledger ledger;
     uint64_t ended;    /* all outcomes of the ledger */
     uint64_t exported; /* cursor as it stood before the files were read */
@@ -90,7 +95,7 @@ typedef void audit_line_fn(void *userdata, const struct json_t *object, size_t s
 struct audit_check {
     bool deliveries_omitted; /* gaps in seq are deliveries */
     bool ledger_known;       /* who calls knows already whether the ledger balances */
-    uint64_t from;           /* seq of the first line must be this; 0: any */
+    uint64_t from;           /* the lowest seq must be this; 0: any */
     audit_line_fn *on_line;  /* NULL, or gets each line that is a JSON object */
     void *userdata;          /* of on_line */
     /* the place that is being read */
@@ -100,9 +105,9 @@ struct audit_check {
     /* found out */
     uint64_t files;
     uint64_t lines;
-    uint64_t first_seq; /* 0: no line */
-    uint64_t last_seq;
-    int64_t first_ms;
+    uint64_t first_seq; /* the lowest; 0: no line has one */
+    uint64_t last_seq;  /* the highest */
+    int64_t first_ms;   /* of these two */
     int64_t last_ms;
     uint64_t clock_steps; /* lines whose time is long before that of the line above */
     uint64_t counts[SPOOL_OUTCOMES];
@@ -137,13 +142,20 @@ void audit_mark_problem_ahead(struct audit_check *check);
 void audit_add_general_problem(struct audit_check *check, const char *format, ...)
     PRINTF_LIKE(2, 3);
 
-/* The problem noted last is a jump between these numbers. */
-void audit_mark_problem_jump(struct audit_check *check, uint64_t after, uint64_t before);
+/* The problem noted last is a gap between these numbers. */
+void audit_mark_problem_gap(struct audit_check *check,
+                            enum audit_gap gap,
+                            uint64_t after,
+                            uint64_t before);
 
-/* order.c: a line has the numbers @seq to @end. */
-void audit_check_seq(struct audit_check *check, uint64_t seq, uint64_t end);
-/* After the last line: says of each jump what stands elsewhere. */
-void audit_explain_jumps(struct audit_check *check);
+/* order.c: a line has the numbers @seq to @end. Return: 0; -ENOMEM. */
+MUST_CHECK int audit_check_seq(struct audit_check *check, uint64_t seq, uint64_t end);
+/* Up to this number the files have what the database wrote to them. */
+uint64_t audit_reached(const struct audit_check *check);
+/* After the last line: says of each jump what stands elsewhere, and what else is missing. */
+void audit_explain_order(struct audit_check *check);
+/* Frees what audit_check_files() kept. */
+void audit_forget_seen(struct audit_check *check);
 
 /* record.c: checks one line of a file, and notes its problems. Return: 0; -ENOMEM: what was
  * noted of it means nothing. */
@@ -193,6 +205,8 @@ void audit_begin_seals(struct seals *seals);
 void audit_lose_seals(struct seals *seals);
 /* Is @line a seal? Then it is verified, else it is one of those that the next seal covers. */
 bool audit_take_seal_line(struct audit_check *check, const struct line *line);
+/* After the last line: says of seals that are missing between others what stands elsewhere. */
+void audit_explain_seals(struct audit_check *check);
 
 /* far.c: before the files are read. Return: EX_OK; another exit code, reported. */
 MUST_CHECK int audit_read_far(struct audit_check *check, const char *file);
@@ -241,7 +255,7 @@ bool audit_is_rotated(const char *file);
 MUST_CHECK int audit_find_successor(int fd, const char *file, int *ret);
 
 /* check.c: all of that in order; prints nothing on standard output. Of @files the names and the
- * directory are used. id_set_done() is the caller's. */
+ * directory are used. audit_forget_seen() is the caller's. */
 struct audit_files;
 MUST_CHECK int audit_check_files(struct audit_check *check, const struct audit_files *files);
 

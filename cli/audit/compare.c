@@ -114,12 +114,12 @@ static void compare_ledger(struct audit_check *check, const struct audit_rows *w
         check->first_seq == 1 || (check->lines == 0 && waiting->is_whole);
     if (database->counts_compared)
         compare_counts(check, waiting);
-    if (!waiting->is_whole && check->last_seq >= database->exported)
+    if (!waiting->is_whole && audit_reached(check) >= database->exported)
         audit_add_general_problem(
             check,
             "outcomes are neither in the files nor in the database: %" PRIu64
             " of those after seq %" PRIu64,
-            waiting->up_to - check->last_seq - waiting->rows, check->last_seq);
+            waiting->up_to - audit_reached(check) - waiting->rows, audit_reached(check));
 }
 
 /* The daemon cuts zeros when it opens the file. */
@@ -140,6 +140,7 @@ static int read_ledger(struct audit_check *check, struct spool *spool)
         return cli_report_read_error(spool, result);
     database->ended = sum_ended(&database->ledger);
     database->last_seq = spool_last_seq(spool);
+    database->is_older = database->last_seq < check->last_seq;
     return EX_OK;
 }
 

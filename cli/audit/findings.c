@@ -58,12 +58,17 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
     va_end(arguments);
 }
 
-void audit_mark_problem_jump(struct audit_check *check, uint64_t after, uint64_t before)
+void audit_mark_problem_gap(struct audit_check *check,
+                            enum audit_gap gap,
+                            uint64_t after,
+                            uint64_t before)
 {
     if (check->problem_count > AUDIT_PROBLEMS_MAX)
         return;
-    check->problems[check->problem_count - 1].after = after;
-    check->problems[check->problem_count - 1].before = before;
+    struct audit_problem *problem = &check->problems[check->problem_count - 1];
+    problem->gap = gap;
+    problem->after = after;
+    problem->before = before;
 }
 
 void audit_mark_problem_ahead(struct audit_check *check)

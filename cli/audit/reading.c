@@ -121,7 +121,7 @@ static int read_lines(struct audit_check *check, struct lines *lines, bool last,
             result = pass_zeros(check, lines, last);
         else
             result = take_line(check, &line, last);
-        if (result != 1 || check->last_seq >= up_to || is_far_enough(check, lines))
+        if (result != 1 || audit_reached(check) >= up_to || is_far_enough(check, lines))
             break;
     }
     return result < 0 ? stop_reading(check, result) : EX_OK;
@@ -336,7 +336,7 @@ static int begin_next(struct audit_check *check, int next, bool is_proved)
     begin_file(check, check->open.name, next);
     if (code != EX_OK || is_proved)
         return code;
-    code = read_lines(check, &check->open.lines, true, check->last_seq + 1);
+    code = read_lines(check, &check->open.lines, true, audit_reached(check) + 1);
     return code == EX_OK && check->problem_count > problems ? report_rotated() : code;
 }
 
@@ -361,9 +361,9 @@ static int read_more(struct audit_check *check, uint64_t up_to, bool *ret_more)
     *ret_more = next >= 0;
     if (next >= 0)
         code = begin_next(check, next, is_proved);
-    if (code == EX_OK && check->last_seq < up_to)
+    if (code == EX_OK && audit_reached(check) < up_to)
         code = read_rest(check, up_to);
-    if (code == EX_OK && next < 0 && !is_proved && check->last_seq < up_to)
+    if (code == EX_OK && next < 0 && !is_proved && audit_reached(check) < up_to)
         code = report_rotated();
     return code;
 }
@@ -373,7 +373,7 @@ int audit_read_on(struct audit_check *check, uint64_t up_to)
     bool has_more = check->open.is_open && !check->open.is_stopped;
     int code = EX_OK;
 
-    while (code == EX_OK && has_more && check->last_seq < up_to)
+    while (code == EX_OK && has_more && audit_reached(check) < up_to)
         code = read_more(check, up_to, &has_more);
     return code;
 }

@@ -122,11 +122,21 @@ static void check_id(struct audit_check *check, uint64_t id)
     }
 }
 
-static void check_time(struct audit_check *check, int64_t time_ms)
+static void check_seq(struct audit_check *check, int64_t from, int64_t seq)
 {
-    if (check->lines == 1)
+    if (audit_check_seq(check, (uint64_t)from, (uint64_t)seq) == -ENOMEM)
+        is_out_of_memory = true;
+}
+
+/* @from and @seq are 0 if the line has no number. One that stands elsewhere than it should says
+ * nothing about the clock. */
+static void check_time(struct audit_check *check, int64_t from, int64_t seq, int64_t time_ms)
+{
+    if ((uint64_t)from == check->first_seq)
         check->first_ms = time_ms;
-    else if (check->last_ms - time_ms >= SPOOL_RECORDS_LATE_MS)
+    if ((uint64_t)seq != check->last_seq)
+        return;
+    if (check->last_ms - time_ms >= SPOOL_RECORDS_LATE_MS)
         check->clock_steps++;
     check->last_ms = time_ms;
 }
@@ -169,10 +179,10 @@ static void check_pruned(struct audit_check *check, const json_t *object)
                           " there %s %" PRId64 " number%s",
                           count, from, seq, seq == from ? "is" : "are", seq - from + 1,
                           seq == from ? "" : "s");
-    audit_check_seq(check, (uint64_t)from, (uint64_t)seq);
+    check_seq(check, from, seq);
     check->pruned += (uint64_t)(seq - from + 1);
     if (get_time(check, object, "time", &time_ms))
-        check_time(check, time_ms);
+        check_time(check, from, seq, time_ms);
 }
 
 /* What an operator changed: it has no number, because messages have records of their own. */
@@ -192,15 +202,15 @@ static void check_admin(struct audit_check *check, const json_t *object)
 /* Members that are not known are left alone: a later version may write more. */
 static void check_record(struct audit_check *check, json_t *object)
 {
-    int64_t number;
+    int64_t number, seq = 0;
 
     check->lines++;
-    if (get_number(check, object, "seq", 1, INT64_MAX, &number))
-        audit_check_seq(check, (uint64_t)number, (uint64_t)number);
+    if (get_number(check, object, "seq", 1, INT64_MAX, &seq))
+        check_seq(check, seq, seq);
     if (get_number(check, object, "id", 1, INT64_MAX, &number))
         check_id(check, (uint64_t)number);
     if (get_time(check, object, "time", &number))
-        check_time(check, number);
+        check_time(check, seq, seq, number);
     check_outcome(check, object);
     check_members(check, object);
     audit_ask_record(check, object);

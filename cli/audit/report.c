@@ -121,6 +121,18 @@ static void print_admin(const struct audit_check *check)
                cli_plural(check->admin));
 }
 
+static void print_outcomes(const struct audit_check *check)
+{
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        printf("%s%-9s %12" PRIu64 "\n", i == 0 ? "outcomes  " : "          ",
+               spool_outcome_name((enum spool_outcome)i), check->counts[i]);
+    if (check->pruned > 0)
+        printf("          pruned    %12" PRIu64
+               " delivered, whose records were pruned (audit.max_waiting)\n",
+               check->pruned);
+    print_admin(check);
+}
+
 static void print_history(const struct audit_check *check)
 {
     char first[CLOCK_TEXT_MAX], last[CLOCK_TEXT_MAX];
@@ -129,6 +141,12 @@ static void print_history(const struct audit_check *check)
         printf("audit     no outcome is recorded in %" PRIu64 " file%s\n", check->files,
                cli_plural(check->files));
         print_admin(check);
+        return;
+    }
+    if (check->first_seq == 0) {
+        printf("audit     %" PRIu64 " line%s in %" PRIu64 " file%s, none with a seq\n",
+               check->lines, cli_plural(check->lines), check->files, cli_plural(check->files));
+        print_outcomes(check);
         return;
     }
     clock_format(check->first_ms, first);
@@ -144,14 +162,7 @@ static void print_history(const struct audit_check *check)
     if (check->clock_steps > 0)
         printf("          the clock was set back %" PRIu64 " time%s; seq decides the order\n",
                check->clock_steps, cli_plural(check->clock_steps));
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
-        printf("%s%-9s %12" PRIu64 "\n", i == 0 ? "outcomes  " : "          ",
-               spool_outcome_name((enum spool_outcome)i), check->counts[i]);
-    if (check->pruned > 0)
-        printf("          pruned    %12" PRIu64
-               " delivered, whose records were pruned (audit.max_waiting)\n",
-               check->pruned);
-    print_admin(check);
+    print_outcomes(check);
 }
 
 static void print_database(const struct audit_check *check)

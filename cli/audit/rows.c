@@ -50,16 +50,16 @@ static int rows_walk_once(const struct audit_check *check,
 
     *ret = (struct audit_rows){
         .up_to = up_to,
-        .next = check->last_seq + 1,
+        .next = audit_reached(check) + 1,
         .exported = spool_exported(spool),
         .pruned_seq = check->deliveries_omitted ? 0 : spool_pruned_seq(spool),
     };
     if (walk->begin)
         walk->begin(walk->userdata);
-    result = spool_each_record(spool, check->last_seq, check->deliveries_omitted, 0, rows_take,
-                               &reading);
-    ret->is_whole = check->deliveries_omitted || up_to <= check->last_seq ||
-                    ret->rows + ret->pruned == up_to - check->last_seq;
+    result = spool_each_record(spool, audit_reached(check), check->deliveries_omitted, 0,
+                               rows_take, &reading);
+    ret->is_whole = check->deliveries_omitted || up_to <= audit_reached(check) ||
+                    ret->rows + ret->pruned == up_to - audit_reached(check);
     return result > 0 ? 0 : result;
 }
 
@@ -72,7 +72,7 @@ static uint64_t rows_least(uint64_t a, uint64_t b)
 static uint64_t
 rows_progress(const struct audit_check *check, const struct spool *spool, uint64_t up_to)
 {
-    return rows_least(check->last_seq, up_to) + rows_least(spool_exported(spool), up_to) +
+    return rows_least(audit_reached(check), up_to) + rows_least(spool_exported(spool), up_to) +
            rows_least(spool_pruned_seq(spool), up_to);
 }
 
@@ -92,7 +92,7 @@ int audit_walk_rows(struct audit_check *check,
         if (result != 0)
             return cli_report_read_error(spool, result);
         /* Without lines of deliveries a missing number shows nothing. */
-        if (rows.is_whole && !(check->deliveries_omitted && check->last_seq < up_to))
+        if (rows.is_whole && !(check->deliveries_omitted && audit_reached(check) < up_to))
             break;
         before = rows_progress(check, spool, up_to);
         code = audit_read_on(check, up_to);

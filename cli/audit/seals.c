@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/view.h"
 #include "cli/audit/seals.h"
+#include "cli/audit/spans.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "daemon/seal/seal.h"
@@ -102,7 +104,7 @@ static const char *seals_between(const struct audit_check *check,
                                  char text[static AUDIT_TEXT_MAX])
 {
     const struct seals_seal *last = &check->seals.last;
-    char place[AUDIT_TEXT_MAX] = "in none of the files";
+    char place[AUDIT_TEXT_MAX] = "in no file before it";
 
     if (last->place.file)
         (void)snprintf(place, sizeof(place), "%.150s:%" PRIu64, last->place.file,
@@ -166,18 +168,16 @@ static void seals_report_number(struct audit_check *check, const struct seal *se
     char between[AUDIT_TEXT_MAX];
 
     (void)seals_between(check, seal, between);
-    if (seal->number <= last->number)
+    if (seal->number <= last->number) {
         audit_add_problem(check,
                           "seals were added, or the files are not in order (oldest "
                           "first), %s",
                           between);
-    else
-        audit_add_problem(check, "%" PRIu64 " seal%s missing %s: %s",
-                          seal->number - last->number - 1,
-                          cli_counted(seal->number - last->number - 1, " is", "s are"), between,
-                          is_one_file ? "removed from the file"
-                                      : "removed from one of the two files, or a file between "
-                                        "them is not given");
+        return;
+    }
+    audit_add_problem(check, "%s", between);
+    audit_mark_problem_gap(check, is_one_file ? AUDIT_GAP_FILE_SEALS : AUDIT_GAP_SEALS,
+                           last->number, seal->number);
 }
 
 static void seals_report(struct audit_check *check, const struct seal *seal)
@@ -354,6 +354,7 @@ static void seals_take(struct audit_check *check, const struct line *line)
         audit_lose_seals(seals);
         return;
     }
+    spans_add(&seals->numbers, seal.number, seal.number);
     audit_find_far(check, &seal, seals_check(check, &seal));
     seals->last = seals_describe(check, &seal);
     seals->is_chained = true;
@@ -370,4 +371,46 @@ bool audit_take_seal_line(struct audit_check *check, const struct line *line)
     else
         seals_add_line(check, line);
     return is_seal;
+}
+
+/* Each chain has the same numbers: with more than one it is not known whose stand elsewhere. */
+static void seals_explain_gap(const struct seals *seals, struct audit_problem *problem)
+{
+    uint64_t all = problem->before - problem->after - 1;
+    uint64_t found = spans_count(&seals->numbers, problem->after + 1, problem->before - 1);
+    uint64_t elsewhere = seals->start_count > 1 ? 0 : found;
+    bool is_one_file = problem->gap == AUDIT_GAP_FILE_SEALS;
+    char between[AUDIT_TEXT_MAX];
+
+    (void)snprintf(between, sizeof(between), "%s", problem->text);
+    if (elsewhere == all) {
+        text_format(problem->text, sizeof(problem->text),
+                    "%" PRIu64 " seal%s %s stand%s elsewhere in the files: a line was moved, "
+                    "or the files are not in order (oldest first)",
+                    all, cli_counted(all, " that belongs", "s that belong"), between,
+                    cli_counted(all, "s", ""));
+        return;
+    }
+    text_format(problem->text, sizeof(problem->text), "%" PRIu64 " seal%s missing %s",
+                all - elsewhere, cli_counted(all - elsewhere, " is", "s are"), between);
+    if (elsewhere > 0)
+        text_append(problem->text, sizeof(problem->text),
+                    ", and %" PRIu64 " other%s stand%s elsewhere in the files", elsewhere,
+                    cli_plural(elsewhere), cli_counted(elsewhere, "s", ""));
+    text_append(problem->text, sizeof(problem->text), ": %s%s%s",
+                is_one_file ? "removed from the file"
+                            : "removed from one of the two files, or a file between them is "
+                              "not given",
+                found > 0 ? ", or the files are not in order (oldest first)" : "",
+                found > 0 && is_one_file ? ", or a line was moved" : "");
+}
+
+void audit_explain_seals(struct audit_check *check)
+{
+    for (uint64_t i = 0; i < check->problem_count && i < AUDIT_PROBLEMS_MAX; i++) {
+        struct audit_problem *problem = &check->problems[i];
+
+        if (problem->gap == AUDIT_GAP_SEALS || problem->gap == AUDIT_GAP_FILE_SEALS)
+            seals_explain_gap(&check->seals, problem);
+    }
 }

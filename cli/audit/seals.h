@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cli/audit/spans.h"
 #include "daemon/seal/seal.h"
 #include "daemon/seal/sha256.h"
 
@@ -85,6 +86,7 @@ struct seals {
     struct seals_run runs[SEALS_RUNS_MAX];
     uint64_t start_count;
     struct seals_start starts[SEALS_STARTS_MAX];
+    struct spans numbers; /* of all seals */
     struct far_seals far;
 };
 

@@ -452,7 +452,7 @@ static void put_files(const struct page *page)
     fprintf(page->stream,
             "<p><span data-key=\"lines\" data-value=\"%" PRIu64 "\">%s</span> record%s read",
             check->lines, html_number(check->lines, lines), cli_plural(check->lines));
-    if (check->lines > 0)
+    if (check->first_seq > 0)
         fprintf(page->stream, ", number %s to %s", html_number(check->first_seq, first),
                 html_number(check->last_seq, last));
     fprintf(page->stream,

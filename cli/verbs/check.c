@@ -18,7 +18,6 @@
 #include "base/text.h"
 #include "cli/audit/check.h"
 #include "cli/audit/files.h"
-#include "cli/audit/id_set.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
 
@@ -298,7 +297,7 @@ static int check_audit(struct check *check)
     }
     files.directory = check->damaged ? NULL : check->directory;
     code = audit_check_files(&audit, &files);
-    id_set_done(&audit.seen.ids);
+    audit_forget_seen(&audit);
     if (code != EX_OK)
         return code;
     check->audit_checked = true;

@@ -12,7 +12,6 @@
 #include "base/json.h"
 #include "cli/audit/check.h"
 #include "cli/audit/files.h"
-#include "cli/audit/id_set.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/report/page.h"
@@ -205,7 +204,7 @@ int cli_report(const struct cli *cli, int argc, char **argv)
     code = audit_configure_files(&check, &request.files, AUDIT_ROTATED_MAX, cli, &config);
     if (code == EX_OK)
         code = report_run(&check, &request);
-    id_set_done(&check.seen.ids);
+    audit_forget_seen(&check);
     audit_free_files(&request.files);
     return code;
 }

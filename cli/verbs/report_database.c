@@ -93,7 +93,7 @@ int report_read_database(const char *directory,
     if (result == 0 && !check->database.compared)
         result = spool_get_ledger(spool, &page->ledger);
     if (result == 0)
-        result = spool_each_record(spool, check->last_seq, check->deliveries_omitted, 0,
+        result = spool_each_record(spool, audit_reached(check), check->deliveries_omitted, 0,
                                    take_record, summary);
     if (result == 0)
         result = take_waiting(spool, summary);

@@ -254,7 +254,7 @@ static void a_line_that_was_moved_is_not_missing(void **state)
     (void)state;
     ADD_EACH(1, 2, 4, 5, 3, 6);
     expect_problem("NOT SOUND: 2 problems\n"
-                   "          standard input:3: seq jumps from 2 to 4: the line between "
+                   "          standard input:3: seq jumps from 2 to 4: the number between "
                    "stands elsewhere in the files\n"
                    "          standard input:5: seq 3 comes after 5: a line was moved, or the "
                    "files are not in order (oldest first)\n");
@@ -264,7 +264,7 @@ static void a_line_that_was_moved_is_not_missing(void **state)
     /* To an earlier place. */
     ADD_EACH(1, 4, 2, 3, 5);
     expect_problem("NOT SOUND: 2 problems\n"
-                   "          standard input:2: seq jumps from 1 to 4: the 2 lines between "
+                   "          standard input:2: seq jumps from 1 to 4: the 2 numbers between "
                    "stand elsewhere in the files\n"
                    "          standard input:3: seq 2 comes after 4: a line was moved");
     assert_lacks(tool.out, "missing");
@@ -274,42 +274,200 @@ static void a_line_that_was_moved_is_not_missing(void **state)
     assert_contains(tool.out, "seq 1 to 4\n");
 }
 
+/* What the page says when @count of the lines are called moved and nothing else is wrong. */
+static void expect_moved(int count, const char *range)
+{
+    char part[64];
+
+    (void)snprintf(part, sizeof(part), "NOT SOUND: %d problem%s\n", count,
+                   count == 1 ? "" : "s");
+    expect_problem(part);
+    assert_contains(tool.out, range);
+    assert_contains(tool.out, "a line was moved");
+    assert_lacks(tool.out, "came twice");
+    assert_lacks(tool.out, "missing");
+    assert_lacks(tool.out, "move the file away");
+    assert_lacks(tool.out, "starts at seq");
+    assert_lacks(tool.out, "clock was set back");
+}
+
+static void lines_that_were_moved_to_either_end_did_not_come_twice(void **state)
+{
+    (void)state;
+    ADD_EACH(2, 3, 4, 5, 1);
+    expect_moved(1, "seq 1 to 5\n");
+    assert_contains(tool.out, "standard input:5: seq 1 comes after 5: a line was moved");
+    assert_int_equal(AUDIT("--from", "1"), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    assert_int_equal(AUDIT("--from", "2"), EX_DATAERR);
+    assert_contains(tool.out, "standard input:5: the first seq is 1 and should be 2\n");
+    ADD_EACH(5, 1, 2, 3, 4);
+    expect_moved(1, "seq 1 to 5\n");
+    ADD_EACH(5, 1, 2, 3, 4, 6, 7);
+    expect_moved(1, "seq 1 to 7\n");
+    ADD_EACH(5, 4, 3, 2, 1);
+    expect_moved(4, "seq 1 to 5\n");
+    /* Files that are given newest first. */
+    ADD_EACH(7, 8, 9, 4, 5, 6, 1, 2, 3);
+    expect_moved(2, "seq 1 to 9\n");
+    /* Each that was moved by itself is named. */
+    ADD_EACH(1, 2, 5, 3, 6, 4, 7);
+    expect_problem("NOT SOUND: 3 problems\n");
+    assert_contains(tool.out, "standard input:4: seq 3 comes after 5: a line was moved");
+    assert_contains(tool.out, "standard input:6: seq 4 comes after 6: a line was moved");
+}
+
+static void the_times_of_moved_lines_are_not_those_of_the_ends(void **state)
+{
+    (void)state;
+    add_changed(2, "{\"time\":\"2026-11-01T14:00:00.000Z\"}", NULL);
+    add_changed(3, "{\"time\":\"2026-11-01T16:00:00.000Z\"}", NULL);
+    add_changed(1, "{\"time\":\"2026-11-01T12:00:00.000Z\"}", NULL);
+    expect_moved(1, "seq 1 to 3\n"
+                    "          2026-11-01T12:00:00.000Z to 2026-11-01T16:00:00.000Z\n");
+}
+
+static void without_deliveries_a_line_that_was_moved_did_not_come_twice(void **state)
+{
+    (void)state;
+    ADD_EACH(1, 9, 5, 12);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    assert_contains(tool.out, "standard input:3: seq 5 comes after 9: a line was moved");
+    assert_contains(tool.out, "seq 1 to 12\n");
+    assert_lacks(tool.out, "came twice");
+    assert_lacks(tool.out, "move the file away");
+    ADD_EACH(20, 23, 9, 15, 17, 2);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 2 problems\n");
+    assert_contains(tool.out, "seq 2 to 23\n");
+    ADD_EACH(1, 9, 5, 12, 9);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "standard input:5: seq 9 comes after 12: a line came twice");
+    assert_contains(tool.out, "move the file away");
+    assert_contains(tool.out, "seq 1 to 12\n");
+}
+
 static void lines_that_are_missing_beside_moved_ones_are_counted(void **state)
 {
     (void)state;
     ADD_EACH(1, 2, 8, 9, 4, 6, 10);
-    expect_problem("standard input:3: seq jumps from 2 to 8: 3 lines are missing, and 2 others "
-                   "between stand elsewhere in the files\n");
+    expect_problem("standard input:3: seq jumps from 2 to 8: 3 lines are missing, and 2 other "
+                   "numbers between stand elsewhere in the files\n");
     assert_contains(tool.out, "standard input:5: seq 4 comes after 9: a line was moved");
     assert_contains(tool.out, "standard input:6: seq 6 comes after 9: a line was moved");
     /* One that was moved and came twice is in the files once. */
     ADD_EACH(1, 5, 3, 3, 6);
     expect_problem("standard input:2: seq jumps from 1 to 5: 2 lines are missing, and 1 other "
-                   "between stands elsewhere in the files\n");
+                   "number between stands elsewhere in the files\n");
     assert_contains(tool.out, "standard input:4: seq 3 comes after 5: a line came twice");
 }
 
-static void after_a_doubled_line_those_before_it_are_not_missing(void **state)
+static void numbers_before_the_first_line_are_missed_too(void **state)
+{
+    (void)state;
+    ADD_EACH(6, 7, 1, 2, 3, 4);
+    expect_problem("NOT SOUND: 2 problems\n"
+                   "          standard input:3: seq 1 comes after 7: a line was moved, the "
+                   "files are not in order (oldest first), or the database was restored from "
+                   "an older copy\n"
+                   "          1 line is missing between the seq 4 and 6\n");
+    ADD_EACH(7, 8, 2, 5);
+    expect_problem("NOT SOUND: 3 problems\n");
+    assert_contains(tool.out, "          2 lines are missing between the seq 2 and 5\n");
+    assert_contains(tool.out, "          1 line is missing between the seq 5 and 7\n");
+    /* A gap behind the first line is reported once, where it is. */
+    ADD_EACH(2, 5, 1);
+    expect_problem("NOT SOUND: 2 problems\n");
+    assert_contains(tool.out, "standard input:2: seq jumps from 2 to 5: 2 lines are missing\n");
+}
+
+static void after_a_doubled_line_no_other_is_missed_again(void **state)
 {
     (void)state;
     ADD_EACH(1, 2, 3, 2, 4);
-    expect_problem("standard input:5: seq jumps from 2 to 4: the line between stands elsewhere "
-                   "in the files\n");
-    /* Numbers before the first line are in no file. */
-    ADD_EACH(7, 8, 2, 5);
-    expect_problem("standard input:4: seq jumps from 2 to 5: 2 lines are missing\n");
+    expect_problem("NOT SOUND: 2 problems\n");
+    assert_contains(tool.out, "standard input:4: seq 2 comes after 3: a line came twice");
+    assert_contains(tool.out, "standard input:4: the message 2 already had an outcome\n");
+    assert_contains(tool.out, "seq 1 to 4\n");
+    ADD_EACH(5, 6, 7, 8, 9, 10, 12, 13, 14, 16, 11, 17, 11, 18);
+    expect_problem("NOT SOUND: 5 problems\n");
+    assert_contains(tool.out, "seq jumps from 10 to 12: the number between stands elsewhere");
+    assert_contains(tool.out, "seq jumps from 14 to 16: 1 line is missing\n");
+    assert_contains(tool.out, ":11: seq 11 comes after 16: a line was moved");
+    assert_contains(tool.out, ":13: seq 11 comes after 17: a line came twice");
+    ADD_EACH(1, 2, 3, 2, 6);
+    expect_problem("standard input:5: seq jumps from 3 to 6: 2 lines are missing\n");
 }
 
-/* Of a file in disorder some parts only are known; the rest counts as before. */
+/* The database continues from an older copy of it. */
+static void numbers_that_begin_again_are_one_problem(void **state)
+{
+    (void)state;
+    add_lines(1, 7);
+    for (uint64_t seq = 5; seq <= 9; seq++) {
+        char id[32];
+
+        (void)snprintf(id, sizeof(id), "{\"id\":%" PRIu64 "}", seq + 100);
+        add_changed(seq, id, NULL);
+    }
+    expect_problem("NOT SOUND: 1 problem\n"
+                   "          standard input:8: seq 5 comes after 7: a line came twice, the "
+                   "files are not in order (oldest first), or the database was restored from "
+                   "an older copy\n");
+    assert_contains(tool.out, "move the file away");
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+}
+
+static void a_moved_line_for_pruned_deliveries_is_one_line(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_lines(6, 7);
+    add_text("{\"seq\":5,\"from\":2,\"time\":\"2026-11-01T12:00:00.000Z\",\"pruned\":4}\n");
+    add_line(8);
+    expect_problem("NOT SOUND: 2 problems\n"
+                   "          standard input:2: seq jumps from 1 to 6: the 4 numbers between "
+                   "stand elsewhere in the files\n"
+                   "          standard input:4: seq 2 comes after 7: a line was moved");
+}
+
+static void a_seq_that_is_none_begins_nothing(void **state)
+{
+    static const char *const seqs[] = {"{\"seq\":0}", "{\"seq\":-1}", "{\"seq\":\"1\"}"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(seqs) / sizeof(seqs[0]); i++) {
+        text[0] = '\0';
+        add_changed(1, seqs[i], NULL);
+        expect_problem("NOT SOUND: 1 problem\n");
+        assert_contains(tool.out, "audit     1 line in 1 file, none with a seq\n");
+        assert_lacks(tool.out, "seq 0");
+        add_lines(2, 3);
+        expect_problem("NOT SOUND: 1 problem\n");
+        assert_contains(tool.out, "audit     3 lines in 1 file, seq 2 to 3\n");
+    }
+}
+
+/* Of a file in disorder some parts only are known. */
 static void of_very_many_moved_lines_the_first_problems_are_told(void **state)
 {
     (void)state;
+    text[0] = '\0';
+    for (uint64_t seq = 1; seq <= 900; seq += 3)
+        add_line(seq);
+    expect_problem("and 279 more\n");
+    assert_contains(tool.out, "standard input:2: seq jumps from 1 to 4: 2 lines are missing or "
+                              "stand elsewhere in the files\n");
     text[0] = '\0';
     for (uint64_t seq = 1; seq <= 600; seq += 3)
         add_line(seq);
     add_line(2);
     expect_problem("and 180 more\n");
-    assert_contains(tool.out, "standard input:2: seq jumps from 1 to 4: 2 lines are missing\n");
+    assert_contains(tool.out, "standard input:2: seq jumps from 1 to 4: 1 line is missing, and "
+                              "1 other number between stands elsewhere in the files\n");
+    assert_contains(tool.out, "standard input:3: seq jumps from 4 to 7: 2 lines are missing\n");
 }
 
 static void two_outcomes_of_a_message_are_found(void **state)
@@ -735,8 +893,15 @@ int main(void)
         CASE(without_deliveries_gaps_are_right),
         CASE(a_line_that_came_twice_is_found),
         CASE(a_line_that_was_moved_is_not_missing),
+        CASE(lines_that_were_moved_to_either_end_did_not_come_twice),
+        CASE(the_times_of_moved_lines_are_not_those_of_the_ends),
+        CASE(without_deliveries_a_line_that_was_moved_did_not_come_twice),
         CASE(lines_that_are_missing_beside_moved_ones_are_counted),
-        CASE(after_a_doubled_line_those_before_it_are_not_missing),
+        CASE(numbers_before_the_first_line_are_missed_too),
+        CASE(after_a_doubled_line_no_other_is_missed_again),
+        CASE(numbers_that_begin_again_are_one_problem),
+        CASE(a_moved_line_for_pruned_deliveries_is_one_line),
+        CASE(a_seq_that_is_none_begins_nothing),
         CASE(of_very_many_moved_lines_the_first_problems_are_told),
         CASE(two_outcomes_of_a_message_are_found),
         CASE(the_first_seq_can_be_required),

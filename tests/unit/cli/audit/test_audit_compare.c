@@ -8,12 +8,12 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "cli/audit/check.h"
 #include "cli/audit/files.h"
-#include "cli/audit/id_set.h"
 #include "cli/cli.h"
 #include "store/spool.h"
 #include "tests/support/history_fixture.h"
@@ -155,6 +155,86 @@ static void a_line_that_was_moved_to_the_end_cuts_off_nothing(void **state)
     assert_contains(tool.out, "NOT SOUND: 2 problems\n");
     assert_contains(tool.out, "audit.jsonl:7: seq 3 comes after 7: a line was moved");
     assert_lacks(tool.out, "were cut off");
+}
+
+/* All lines are exported once, then each file has those of @seqs, and 0 after them. */
+static void write_order(struct fixture *f, const uint64_t *seqs)
+{
+    static char all[7][2048];
+    char whole[256];
+    FILE *file;
+
+    (void)snprintf(whole, sizeof(whole), "%s/whole.jsonl", f->directory);
+    if (access(whole, F_OK) != 0) {
+        export_history(f, whole, 7);
+        file = fopen(whole, "r");
+        assert_non_null(file);
+        for (int i = 0; i < 7; i++)
+            assert_non_null(fgets(all[i], sizeof(all[i]), file));
+        assert_int_equal(fclose(file), 0);
+    }
+    file = fopen(path, "w");
+    assert_non_null(file);
+    for (; *seqs > 0; seqs++)
+        assert_true(fputs(all[*seqs - 1], file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+#define WRITE_ORDER(...) write_order(f, (const uint64_t[]){__VA_ARGS__, 0})
+
+/* That all lines are in the file, whatever their order. */
+static void expect_whole(const struct fixture *f, const char *option)
+{
+    assert_int_equal(audit(f, option), EX_DATAERR);
+    assert_contains(tool.out, "seq 1 to 7\n");
+    assert_contains(tool.out, "; the daemon runs, so it grows meanwhile\n");
+    assert_lacks(tool.out, "cut off");
+    assert_lacks(tool.out, "outcomes that the files lack");
+    assert_lacks(tool.out, "not yet written");
+}
+
+static void the_files_end_at_the_highest_seq_whatever_the_order(void **state)
+{
+    struct fixture *f = *state;
+
+    WRITE_ORDER(5, 6, 7, 1, 2, 3, 4);
+    expect_whole(f, NULL);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    expect_whole(f, "--since=1000000d");
+    assert_contains(tool.out,
+                    "; 4 were delivered, 3 were NOT delivered and have their records");
+    WRITE_ORDER(7, 1, 2, 3, 4, 5, 6);
+    expect_whole(f, NULL);
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    WRITE_ORDER(1, 2, 3, 4, 5, 6, 7, 2);
+    expect_whole(f, "--since=1000000d");
+    WRITE_ORDER(5, 6, 7, 5);
+    assert_int_equal(audit(f, "--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "seq 5 to 7\n");
+    assert_contains(tool.out, "came twice");
+    assert_lacks(tool.out, "outcomes that the files lack");
+    WRITE_ORDER(6, 7, 5);
+    assert_int_equal(audit(f, "--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "seq 5 to 7\n");
+    assert_contains(tool.out, "NOT SOUND: 1 problem\n");
+    assert_lacks(tool.out, "outcomes that the files lack");
+}
+
+/* The file had come to 7, and continues from 3; 6 waits in the database. */
+static void behind_an_older_copy_the_rows_of_the_newer_history_wait(void **state)
+{
+    struct fixture *f = *state;
+
+    WRITE_ORDER(1, 2, 3, 4, 5, 6, 7, 3, 4, 5);
+    spool_set_exported(f->spool, 5);
+    commit(f);
+    tamper(f, "DELETE FROM outcome WHERE seq = 7");
+    tamper(f, "UPDATE lane SET last_seq = 6");
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "the files go to seq 7, but the database only to 6: it is an "
+                              "older copy");
+    assert_contains(tool.out, "1 outcome not yet written to the file");
+    assert_contains(tool.out, "move the file away");
 }
 
 static void rows_that_wait_for_the_export_are_counted_from_the_database(void **state)
@@ -631,7 +711,7 @@ static void files_that_are_rotated_while_they_are_read_are_read_once_each(void *
     assert_int_equal(check.lines, 7);
     assert_int_equal(check.problem_count, 0);
     assert_true(check.database.counts_compared);
-    id_set_done(&check.seen.ids);
+    audit_forget_seen(&check);
 }
 
 /* With each line that is read, as a daemon that is faster than the reader. */
@@ -660,7 +740,7 @@ static void a_file_that_grows_as_it_is_read_comes_to_an_end(void **state)
     assert_int_equal(audit_check_files(&check, &files), EX_OK);
     assert_int_equal(check.lines, 7);
     assert_int_equal(check.problem_count, 0);
-    id_set_done(&check.seen.ids);
+    audit_forget_seen(&check);
 }
 
 static void rows_that_no_file_has_are_missed_beside_a_daemon(void **state)
@@ -849,6 +929,17 @@ static void a_message_is_found_wherever_it_is(void **state)
     assert_int_equal(ask(f, "--ref", "nothing"), EX_DATAERR);
 }
 
+static void files_without_a_record_begin_with_none(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 0);
+    close_spool(f);
+    assert_int_equal(ask(f, "--id", "99"), EX_DATAERR);
+    assert_contains(tool.out, "answer    there is no such message in the files, nor in the "
+                              "spool; the files have no record\n");
+}
+
 /* 6 is a row only while the files are read, and a line only after it. */
 static void a_message_is_found_that_goes_to_the_file_meanwhile(void **state)
 {
@@ -908,6 +999,7 @@ int main(void)
         CASE(a_question_is_answered_from_files_and_database),
         CASE(files_that_begin_later_answer_as_far_as_they_go),
         CASE(a_message_is_found_wherever_it_is),
+        CASE(files_without_a_record_begin_with_none),
         CASE(a_ledger_that_counts_too_much_is_found),
         CASE(rows_that_go_to_the_file_meanwhile_are_read_from_it),
         CASE(a_line_that_was_half_written_is_read_when_it_is_whole),
@@ -926,6 +1018,8 @@ int main(void)
         CASE(wrong_questions_are_usage),
         CASE(the_answer_is_in_the_json),
         CASE(a_line_that_was_moved_to_the_end_cuts_off_nothing),
+        CASE(the_files_end_at_the_highest_seq_whatever_the_order),
+        CASE(behind_an_older_copy_the_rows_of_the_newer_history_wait),
         CASE(rows_that_wait_for_the_export_are_counted_from_the_database),
         CASE(a_file_that_was_cut_is_found_by_the_cursor),
         CASE(an_older_copy_of_the_database_is_found),

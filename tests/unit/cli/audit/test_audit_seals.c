@@ -317,7 +317,7 @@ static void a_change_before_the_first_seal_of_a_rotated_file_is_placed(void **st
     assert_int_equal(audit(), EX_OK);
     change(2, "\"bytes\":4", "\"bytes\":5");
     expect_problem("standard input:2: this is the first line that was changed, between the "
-                   "seals 4 (in none of the files) and 5 (standard input:4)\n");
+                   "seals 4 (in no file before it) and 5 (standard input:4)\n");
 }
 
 struct stripped {
@@ -349,6 +349,8 @@ static void seals_of_a_whole_file_that_were_removed_are_missed(void **state)
          "the seals 7 ("},
         {"dc", "/c:4: seals were added, or the files are not in order (oldest first), between "
                "the seals 9 ("},
+        {"bacd", "/c:4: 2 seals that belong between the seals 3 ("},
+        {"abdc", "/d:4: 2 seals that belong between the seals 5 ("},
     };
     const struct fixture *f = *state;
 
@@ -369,6 +371,33 @@ static void seals_of_a_whole_file_that_were_removed_are_missed(void **state)
     assert_contains(tool.out, "/B\n");
     assert_contains(tool.out, "          6 lines before or between them without a seal\n");
     assert_contains(tool.out, "seals     4, of which 4 hold\n");
+}
+
+static void seals_of_files_in_another_order_are_not_missing(void **state)
+{
+    const struct fixture *f = *state;
+    char names[] = "abcd";
+
+    add_files();
+    for (unsigned order = 0; order < 256; order++) {
+        unsigned seen = 0;
+
+        for (unsigned i = 0; i < 4; i++) {
+            names[i] = (char)('a' + (order >> 2 * i) % 4);
+            seen |= 1U << (order >> 2 * i) % 4;
+        }
+        if (seen != 15 || strcmp(names, "abcd") == 0)
+            continue;
+        assert_int_equal(audit_files(f, names), EX_DATAERR);
+        assert_lacks(tool.out, "missing");
+        assert_lacks(tool.out, "not given");
+        assert_contains(tool.out, "not in order (oldest first)");
+    }
+    assert_int_equal(audit_files(f, "bad"), EX_DATAERR);
+    assert_contains(tool.out, "/d:4: 2 seals are missing between the seals 3 (");
+    assert_contains(tool.out, "), and 2 others stand elsewhere in the files: removed from one "
+                              "of the two files, or a file between them is not given, or the "
+                              "files are not in order (oldest first)\n");
 }
 
 /* The rest of the file shows that they were there. */
@@ -604,6 +633,7 @@ int main(void)
         CASE(files_in_a_row_hold_and_the_oldest_may_be_gone),
         CASE(a_change_before_the_first_seal_of_a_rotated_file_is_placed),
         CASE(seals_of_a_whole_file_that_were_removed_are_missed),
+        CASE(seals_of_files_in_another_order_are_not_missing),
         CASE(the_first_seals_of_a_file_that_were_removed_are_missed),
         CASE(a_seal_may_begin_in_the_file_before_it),
         CASE(a_file_of_another_chain_is_named),

@@ -124,6 +124,18 @@ static void rows_that_are_not_exported_yet_are_in_it(void **state)
     assert_contains(page, "5 records are of the database not in the files yet");
 }
 
+static void lines_without_a_number_have_no_range(void **state)
+{
+    FILE *file = open_audit();
+
+    (void)state;
+    put_line(file, 0, cli_now().wall_ms - HOUR, "delivered", 10, "");
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(REPORT(audit_path), EX_DATAERR);
+    read_page();
+    assert_contains(page, "data-key=\"lines\" data-value=\"1\">1</span> record read, and 0");
+}
+
 static void a_cut_file_is_not_sound(void **state)
 {
     struct fixture *f = *state;
@@ -302,6 +314,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_whole_history_is_on_the_page, setup_history,
                                         teardown),
         cmocka_unit_test_setup_teardown(rows_that_are_not_exported_yet_are_in_it, setup_history,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(lines_without_a_number_have_no_range, setup_history,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_cut_file_is_not_sound, setup_history, teardown),
         cmocka_unit_test_setup_teardown(without_an_audit_file_the_ledger_stands_alone,
