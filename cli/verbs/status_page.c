@@ -193,6 +193,8 @@ static void print_link_history(const json_t *root)
     else if (status_member(root, "link", "acknowledged"))
         fputs(", no acknowledgement since the daemon's start", stdout);
     puts("");
+    if (*status_refused_waiting(root, when) != '\0')
+        printf("          %s\n", when);
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
         puts("          no error of the connection");
     else
