@@ -164,6 +164,11 @@ const char *cli_status_file(void);
 char *cli_read_status(void);
 /* The id of the daemon's process, from that file; 0: it does not run, or is not known. */
 pid_t cli_daemon_pid(void);
+/* Does the daemon run, and is @key one that the last HUP did not change? From that file: false
+ * if it is not known. */
+bool cli_restart_waits(const char *key);
+/* What to do about keys that need a restart. */
+#define CLI_RESTART_REMEDY "systemctl restart mqtt-spoold"
 /* Reports, for want of a configuration, whether a daemon runs with this default @socket, and
  * how to ask it. Its file is the status file from then on. */
 void cli_report_daemon(const char *socket);

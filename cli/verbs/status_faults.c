@@ -239,8 +239,7 @@ static void add_configuration(struct faults *faults)
                   status_refused_remedy(text));
     if (*status_text(faults->root, "configuration", "restart_keys", text) != '\0')
         add_fault(faults, "config", false,
-                  "RESTART NEEDED: a reload does not change %s -> " STATUS_RESTART_REMEDY,
-                  text);
+                  "RESTART NEEDED: a reload does not change %s -> " CLI_RESTART_REMEDY, text);
 }
 
 bool status_certificate(const json_t *root,

@@ -48,8 +48,6 @@ bool status_lane_is_full_by_messages(const json_t *lane);
 /* What to do: "bring the link back, or raise its max_messages and reload". Returns @text. */
 const char *status_lane_remedy(const json_t *lane, char text[static STATUS_CELL_MAX]);
 
-/* What to do about keys that need a restart. */
-#define STATUS_RESTART_REMEDY "systemctl restart mqtt-spoold"
 /* What to do about what a HUP did not apply for an error. @refused: configuration.refused. */
 const char *status_refused_remedy(const char *refused);
 /* What to do while the disk is short. @detail: spool.disk_short. */

@@ -111,7 +111,7 @@ static void print_configuration(const json_t *root)
 
     if (strcmp(cell(root, "configuration", "restart_keys", text), "-") != 0)
         printf("          RESTART NEEDED: a reload does not change %s\n"
-               "          -> " STATUS_RESTART_REMEDY "\n",
+               "          -> " CLI_RESTART_REMEDY "\n",
                text);
     if (strcmp(cell(root, "configuration", "refused", text), "-") != 0)
         printf("          %s\n          -> %s\n", status_refused(text),
@@ -131,7 +131,8 @@ static void print_daemon(const struct status_page *page)
         puts("daemon    running, but its status file cannot be read; what the spool says "
              "follows\n"
              "          (the status file is in the folder of listen.socket; is -c or --socket "
-             "right?)");
+             "right?\n"
+             "          A changed listen.socket holds from the next restart on)");
         return;
     }
     printf("daemon    mqtt-spoold %s, running for %s, pid %s\n",
