@@ -388,6 +388,20 @@ static void print_salvage(const json_t *root)
                "could be\n          read. Compare what the producers sent\n");
 }
 
+/* Of a lane that is no longer configured. */
+static void print_left(const json_t *root, bool is_held)
+{
+    bool all_held = json_is_true(status_member(root, "link", "all_held"));
+
+    if (is_held)
+        printf(
+            "          nothing new comes in; what is left waits until mqtt-spool release%s\n",
+            all_held ? "" : " --lane NAME");
+    else
+        puts("          nothing new comes in; what is left is sent, within the limits of "
+             "\"default\"");
+}
+
 /* Where there is "default" alone the line of the spool says it all. */
 static void print_lanes(const json_t *root)
 {
@@ -401,15 +415,15 @@ static void print_lanes(const json_t *root)
     json_array_foreach(lanes, i, lane) {
         char name[CELL_MAX], amount[2 * CELL_MAX], oldest[CELL_MAX];
         bool has_left = status_lane_has_left(lane);
+        bool is_held = json_is_true(json_object_get(lane, "held"));
 
         printf("%-9s %-16s %s, oldest %s%s%s\n", head, cell(lane, NULL, "name", name),
                amount_cell(lane, has_left ? NULL : lane, amount),
                span_cell(lane, NULL, "oldest_age_ms", 1, oldest),
-               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "",
+               is_held ? ", HELD by an operator" : "",
                has_left ? ", no longer configured" : "");
         if (has_left && status_integer(lane, NULL, "messages") > 0)
-            puts("          nothing new comes in; what is left is sent, within the limits of "
-                 "\"default\"");
+            print_left(root, is_held);
         print_evicting(lane);
         head = "";
     }
