@@ -11,4 +11,7 @@
 /* A verb in a remedy: "raise max_messages and " RELOAD_REMEDY. */
 #define RELOAD_REMEDY "reload (systemctl reload mqtt-spoold, or HUP)"
 
+/* What to do about keys that a HUP does not apply. */
+#define RESTART_REMEDY "systemctl restart mqtt-spoold"
+
 #endif

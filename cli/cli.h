@@ -136,6 +136,37 @@ MUST_CHECK int cli_load_config(const struct cli *cli,
                                const char *instead,
                                struct config **ret);
 
+/* The sign by which a verb does with the default socket, for want of a configuration. */
+enum cli_fallback {
+    CLI_IF_RUNNING,  /* a daemon that runs has its status beside it */
+    CLI_IF_LISTENING /* or it is there: systemd may listen */
+};
+
+/*
+ * cli_find_socket() - the daemon's socket, for a verb that can do with it alone
+ * @needed:     as for cli_load_config(), listen.socket among them
+ * @ret_config: set if there is a configuration; free with config_free()
+ * @ret_socket: borrowed from it, or constant
+ *
+ * An edit that the daemon has not read keeps no producer from a daemon that runs: if the
+ * configuration of the default place cannot be read, the default socket is used, with a
+ * warning.
+ *
+ * Return: EX_OK; EX_CONFIG or EX_NOPERM, reported.
+ */
+MUST_CHECK int cli_find_socket(const struct cli *cli,
+                               const char *const *needed,
+                               const char *instead,
+                               enum cli_fallback when,
+                               struct config **ret_config,
+                               const char **ret_socket);
+/* May @socket be used although there is no configuration, and @why? @code is the exit code that
+ * this has otherwise. Warns if so. From then on the status file is the one beside it. */
+bool cli_fall_back(const char *socket, enum cli_fallback when, int code, const char *why);
+/* The default socket, if a daemon runs with it and the configuration in @config_path, which
+ * cannot be read, is the default one (NULL too); else NULL. */
+const char *cli_find_default_daemon(const char *config_path);
+
 /*
  * cli_open_spool() - open the spool for reading
  * @ret: set on success; free with spool_close()
@@ -149,9 +180,9 @@ MUST_CHECK int cli_report_open_error(const char *directory, int result);
 /*
  * cli_spool_is_moved() - does a running daemon report that the spool's files were moved?
  *
- * Its status file reports it, which lies beside the socket of the configuration
- * that cli_load_config() has read, or that cli_set_socket() names. Then the
- * messages may be in its open files alone.
+ * Its status file reports it, which lies beside the socket of the configuration that was read,
+ * or that cli_find_socket() or cli_set_socket() has set. Then the messages may be in its
+ * open files alone.
  */
 bool cli_spool_is_moved(void);
 /* The status file is beside @socket; a path that is too long has none. */
@@ -167,11 +198,6 @@ pid_t cli_daemon_pid(void);
 /* Does the daemon run, and is @key one that the last HUP did not change? From that file: false
  * if it is not known. */
 bool cli_restart_waits(const char *key);
-/* What to do about keys that need a restart. */
-#define CLI_RESTART_REMEDY "systemctl restart mqtt-spoold"
-/* Reports, for want of a configuration, whether a daemon runs with this default @socket, and
- * how to ask it. Its file is the status file from then on. */
-void cli_report_daemon(const char *socket);
 #define CLI_MOVED_REMEDY                                                                       \
     "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
     "other one; its log says what it needs (spool_moved, spool_not_restored)"

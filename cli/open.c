@@ -11,6 +11,8 @@
 #include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "base/reload.h"
+#include "base/text.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
 
@@ -24,46 +26,85 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
+
+/* A path, and why. */
+#define CLI_WHY_MAX (PATH_MAX + CONFIG_ERROR_MAX)
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
-void cli_report_daemon(const char *socket)
+bool cli_fall_back(const char *socket, enum cli_fallback when, int code, const char *why)
 {
+    /* What only this user may not read is no matter of the daemon. */
+    const char *end = code == EX_NOPERM ? "" : "; the daemon does not start again with that";
     pid_t pid;
 
     cli_set_socket(socket);
     pid = cli_daemon_pid();
-    if (pid > 0)
-        cli_error("a daemon runs with the default socket (process %d): give --socket %s",
-                  (int)pid, socket);
-    else
-        cli_error("no daemon has its status beside the default socket %s: whether one runs, "
-                  "and with which -c, is in: systemctl status mqtt-spoold",
-                  socket);
+    if (pid > 0) {
+        cli_error(
+            "warning: %s%s. The daemon that runs with the default socket %s (process %d) is "
+            "asked",
+            why, end, socket, (int)pid);
+        return true;
+    }
+    if (when == CLI_IF_LISTENING && access(socket, F_OK) == 0) {
+        cli_error("warning: %s%s. The default socket %s is used", why, end, socket);
+        return true;
+    }
+    return false;
 }
 
-static bool is_socket_needed(const char *const *needed)
+static bool is_default_path(const char *path)
 {
-    while (*needed && strcmp(*needed, "listen.socket") != 0)
-        needed++;
-    return *needed != NULL;
+    return !path || strcmp(path, CONFIG_DEFAULT_PATH) == 0;
 }
 
-/* @path: the file of the daemon, unless -c names it. Return: the exit code. */
-static int report_unreadable(const struct cli *cli,
-                             const char *path,
-                             const char *const *needed,
-                             const char *instead)
+const char *cli_find_default_daemon(const char *config_path)
 {
-    int error = errno;
+    if (!is_default_path(config_path))
+        return NULL;
+    cli_set_socket(CONFIG_DEFAULT_SOCKET);
+    return cli_daemon_pid() > 0 ? CONFIG_DEFAULT_SOCKET : NULL;
+}
 
-    cli_error("cannot read the configuration %s: %s; %sname another one with -c FILE, or give "
-              "%s",
-              path, strerror(error),
-              error == EACCES ? "run this as root (sudo mqtt-spool ...), " : "", instead);
-    if (!cli->config_path && is_socket_needed(needed))
-        cli_report_daemon(CONFIG_DEFAULT_SOCKET);
-    return error == EACCES ? EX_NOPERM : EX_CONFIG;
+/* @ret_remedy: what can be done besides giving other arguments.
+ *
+ * Return: EX_OK; the exit code, and @why, which is not reported. */
+static int try_config(const struct cli *cli,
+                      const char *const *needed,
+                      struct config **ret,
+                      char why[static CLI_WHY_MAX],
+                      const char **ret_remedy)
+{
+    const char *path = cli->config_path ? cli->config_path : CONFIG_DEFAULT_PATH;
+    char error[CONFIG_ERROR_MAX];
+    int result;
+
+    *ret_remedy = "name another one with -c FILE, or";
+    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0) {
+        int code = errno == EACCES ? EX_NOPERM : EX_CONFIG;
+
+        if (errno == EACCES)
+            *ret_remedy = "run this as root (sudo mqtt-spool ...), name another one with -c "
+                          "FILE, or";
+        text_format(why, CLI_WHY_MAX, "cannot read the configuration %s: %s", path,
+                    strerror(errno));
+        return code;
+    }
+    result = config_load_needed(path, needed, ret, error);
+    if (result == -EINVAL)
+        *ret_remedy = "correct that, or do without the file:";
+    if (result != 0) {
+        text_format(why, CLI_WHY_MAX, "%s", error);
+        return EX_CONFIG;
+    }
+    if (error[0] != '\0')
+        cli_error("warning: %s; the daemon does not start with this file. The rest of it is "
+                  "used here",
+                  error);
+    cli_set_socket((*ret)->listen.socket);
+    return EX_OK;
 }
 
 int cli_load_config(const struct cli *cli,
@@ -71,27 +112,40 @@ int cli_load_config(const struct cli *cli,
                     const char *instead,
                     struct config **ret)
 {
-    const char *path = cli->config_path ? cli->config_path : CONFIG_DEFAULT_PATH;
-    char error[CONFIG_ERROR_MAX];
-    int result;
+    char why[CLI_WHY_MAX];
+    const char *remedy;
+    int code = try_config(cli, needed, ret, why, &remedy);
 
-    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0)
-        return report_unreadable(cli, path, needed, instead);
-    result = config_load_needed(path, needed, ret, error);
-    if (result == 0) {
-        if (error[0] != '\0')
-            cli_error(
-                "warning: %s; the daemon does not start with this file. The rest of it is "
-                "used here",
-                error);
-        cli_set_socket((*ret)->listen.socket);
+    if (code != EX_OK)
+        cli_error("%s; %s give %s", why, remedy, instead);
+    return code;
+}
+
+int cli_find_socket(const struct cli *cli,
+                    const char *const *needed,
+                    const char *instead,
+                    enum cli_fallback when,
+                    struct config **ret_config,
+                    const char **ret_socket)
+{
+    char why[CLI_WHY_MAX];
+    const char *remedy;
+    int code = try_config(cli, needed, ret_config, why, &remedy);
+
+    if (code == EX_OK) {
+        *ret_socket = (*ret_config)->listen.socket;
         return EX_OK;
     }
-    if (result == -EINVAL)
-        cli_error("%s; correct that, or do without the file: give %s", error, instead);
-    else
-        cli_error("%s: %s", path, strerror(-result));
-    return EX_CONFIG;
+    if (is_default_path(cli->config_path) &&
+        cli_fall_back(CONFIG_DEFAULT_SOCKET, when, code, why)) {
+        *ret_socket = CONFIG_DEFAULT_SOCKET;
+        return EX_OK;
+    }
+    cli_error("%s; %s give %s", why, remedy, instead);
+    if (is_default_path(cli->config_path))
+        cli_error("no daemon has its status beside the default socket " CONFIG_DEFAULT_SOCKET
+                  ": whether one runs, and with which -c, is in: systemctl status mqtt-spoold");
+    return code;
 }
 
 bool cli_may_read(const char *directory)
@@ -241,7 +295,7 @@ int cli_report_open_error(const char *directory, int result)
     if ((result == -ENOENT || result == SPOOL_E_ABSENT) &&
         cli_restart_waits("spool.directory")) {
         cli_error("there is no spool in %s: a daemon runs (process %d) and has another one, "
-                  "because a reload does not change spool.directory: " CLI_RESTART_REMEDY
+                  "because a reload does not change spool.directory: " RESTART_REMEDY
                   ", or name the folder that it has with --directory",
                   directory, (int)cli_daemon_pid());
         return EX_UNAVAILABLE;

@@ -16,8 +16,10 @@ install(FILES man/mqtt-spool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/mqtt-spoold.conf.5 man/mqtt-spool-format.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES man/mqtt-spool-protocol.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 install(FILES man/mqtt-spoold.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
-install(FILES README.md CHANGELOG.md SECURITY.md LICENSE etc/mqtt-spoold.conf
+install(FILES README.md CHANGELOG.md SECURITY.md LICENSE
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
+# The sample, which errors of the configuration name.
+install(FILES etc/mqtt-spoold.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/mqtt-spoold)
 # README.md and the man pages send readers there.
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
 

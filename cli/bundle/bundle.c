@@ -54,7 +54,9 @@ static struct config *load_config(struct bundle *bundle)
     if (config_load_needed(bundle->config_path, needed, &config, error) != 0)
         config = NULL;
     if (error[0] != '\0')
-        bundle_note(bundle, "%s", error);
+        bundle_note(bundle, error,
+                    config ? "the rest of the configuration was used"
+                           : "what is named in the configuration is not known");
     return config;
 }
 
@@ -68,7 +70,7 @@ static void add_doctor(struct bundle *bundle)
     FILE *to;
 
     if (doctor_walk(&request, &findings) < 0)
-        bundle_note(bundle, "doctor.txt: left out, no process could be started");
+        bundle_note(bundle, NULL, "doctor.txt: left out, no process could be started");
     to = open_memstream(&text, &size);
     if (to) {
         doctor_findings_print(to, &findings);
@@ -78,11 +80,11 @@ static void add_doctor(struct bundle *bundle)
     doctor_findings_done(&findings);
 }
 
-/* What the configuration has for secrets is searched for in all that follows. */
+/* What the configuration has and names for secrets is searched for in all, itself included. */
 static void collect(struct bundle *bundle)
 {
-    part_add_config(bundle);
     part_load_secrets(bundle);
+    part_add_config(bundle);
     add_doctor(bundle);
     part_add_status(bundle);
     part_add_log(bundle);
@@ -184,10 +186,10 @@ static int write_bundle(struct bundle *bundle, const struct bundle_options *opti
         return code;
     struct config *config = load_config(bundle);
     bundle->config = config;
-    if (config) {
-        bundle->socket = config->listen.socket;
+    bundle->socket =
+        config ? config->listen.socket : cli_find_default_daemon(bundle->config_path);
+    if (bundle->socket)
         cli_set_socket(bundle->socket);
-    }
     collect(bundle);
     code = write_archive(bundle, output);
     bundle->config = NULL;

@@ -2,8 +2,8 @@
 /*
  * members.h - what goes into a bundle, in memory until all of it is known
  *
- * Every text passes through the scrubber on its way in, whatever it is. What was left out, or
- * replaced, is noted for the MANIFEST.
+ * Every text from outside passes through the scrubber on its way in, whatever it is. What was
+ * left out, or replaced, is noted for the MANIFEST.
  */
 #ifndef MQTT_SPOOLD_CLI_BUNDLE_MEMBERS_H
 #define MQTT_SPOOLD_CLI_BUNDLE_MEMBERS_H
@@ -31,6 +31,12 @@ struct member {
     char what[NOTE_MAX];
     char *data; /* owned */
     size_t size;
+    unsigned long removed; /* how many places of it */
+};
+
+struct note {
+    char outside[NOTE_MAX]; /* a text from outside, which may have a secret; "": none */
+    char text[NOTE_MAX];
 };
 
 struct bundle {
@@ -43,7 +49,8 @@ struct bundle {
     struct topics topics;
     struct member members[MEMBERS_MAX]; /* in the order of the archive */
     size_t count;
-    char notes[NOTES_MAX][NOTE_MAX];
+    unsigned long removed; /* of scrub.removed, those in these members */
+    struct note notes[NOTES_MAX];
     size_t note_count;
 };
 
@@ -54,8 +61,10 @@ void bundle_add_scrubbed(struct bundle *bundle,
                          const char *name,
                          const char *what,
                          struct view data);
-/* A line of the MANIFEST. */
-void bundle_note(struct bundle *bundle, const char *format, ...) PRINTF_LIKE(2, 3);
+/* A line of the MANIFEST. @outside: what it is of, such as a path, for the scrubber; NULL: the
+ * line has nothing from outside. */
+void bundle_note(struct bundle *bundle, const char *outside, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 /* Reads a regular file of at most MEMBER_BYTES_MAX; NULL: noted. To be freed. */
 char *bundle_read(struct bundle *bundle, const char *path, size_t *ret_size);
 /* Adds the MANIFEST, as the first one. Return: 0; -ENOMEM. */
@@ -69,7 +78,7 @@ void part_add_files(struct bundle *bundle);
 void part_add_audit(struct bundle *bundle);
 void part_add_log(struct bundle *bundle);
 void part_add_versions(struct bundle *bundle);
-/* After the configuration and before all others: what the scrubber searches for. */
+/* Before all others: what the scrubber searches for. */
 void part_load_secrets(struct bundle *bundle);
 
 #endif

@@ -96,12 +96,12 @@ static void put_lines(struct bundle *bundle, FILE *to, struct view text)
         text = view_skip(text, end ? size + 1 : size);
     }
     if (left_out > 0)
-        bundle_note(bundle,
+        bundle_note(bundle, NULL,
                     "audit.jsonl: %u member%s left out that producers gave (ref), or "
                     "that this version does not know; seals of such lines do not hold here",
                     left_out, cli_plural(left_out));
     if (unreadable > 0)
-        bundle_note(bundle, "audit.jsonl: %u line%s left out, not JSON", unreadable,
+        bundle_note(bundle, NULL, "audit.jsonl: %u line%s left out, not JSON", unreadable,
                     cli_plural(unreadable));
 }
 
@@ -123,11 +123,10 @@ static ssize_t read_tail(struct bundle *bundle, const char *path, char *to)
     if (result < 0)
         return result;
     if (end < st.st_size)
-        bundle_note(
-            bundle,
-            "audit.jsonl: left out, %jd zero bytes with which %s ends, from byte %jd on: "
-            "a start of the daemon cuts them",
-            (intmax_t)(st.st_size - end), path, (intmax_t)end);
+        bundle_note(bundle, path,
+                    "left out, %jd zero bytes with which it ends, from byte %jd on: a start of "
+                    "the daemon cuts them",
+                    (intmax_t)(st.st_size - end), (intmax_t)end);
     from = end > TAIL_BYTES ? end - TAIL_BYTES : 0;
     size = read_full_at(fd, to, (size_t)(end - from), from);
     if (size > 0 && from > 0) {
@@ -150,12 +149,13 @@ void part_add_audit(struct bundle *bundle)
     FILE *to;
 
     if (path[0] == '\0') {
-        bundle_note(bundle, "audit.jsonl: left out, no audit file is configured or known");
+        bundle_note(bundle, NULL,
+                    "audit.jsonl: left out, no audit file is configured or known");
         return;
     }
     size = tail ? read_tail(bundle, path, tail) : -ENOMEM;
     if (size < 0) {
-        bundle_note(bundle, "audit.jsonl: left out, %s: %s", path, regular_error((int)size));
+        bundle_note(bundle, path, "left out, %s", regular_error((int)size));
         return;
     }
     to = open_memstream(&text, &text_size);

@@ -35,21 +35,7 @@ static void add_lines(struct bundle *bundle, struct view text)
     }
 }
 
-/* Their names come from the text of the configuration, which may be one that cannot be
- * parsed. */
-void part_load_secrets(struct bundle *bundle)
-{
-    for (size_t i = 0; i < bundle->scrub.file_count; i++) {
-        const char *path = bundle->scrub.files[i];
-        size_t size = 0;
-        AUTO_FREE char *text = bundle_read(bundle, path, &size);
-
-        if (!text)
-            continue;
-        add_lines(bundle, view_of(text, size));
-        explicit_bzero(text, size);
-    }
-}
+typedef void config_file_fn(struct bundle *bundle, const char *path, const char *name);
 
 static void add_file(struct bundle *bundle, const char *path, const char *name)
 {
@@ -67,14 +53,33 @@ static void add_file(struct bundle *bundle, const char *path, const char *name)
     is_whole = conf_scrub(&bundle->scrub, to, view_of(text, size));
     explicit_bzero(text, size);
     if (fclose(to) != 0) {
-        bundle_note(bundle, "%s: left out, out of memory", path);
+        bundle_note(bundle, path, "left out, out of memory");
         return;
     }
     if (!is_whole)
-        bundle_note(bundle, "%s: its end is left out, from a text or comment that does not end",
-                    path);
+        bundle_note(bundle, path,
+                    "its end is left out, from a text or comment that does not end");
     bundle_add_scrubbed(bundle, name, "configuration, without comments and secrets",
                         view_of(clean, clean_size));
+}
+
+/* What is secret in it by its name, and which files hold secrets. */
+static void search_file(struct bundle *bundle, const char *path, const char *name)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *clean = NULL;
+    size_t size = 0;
+    size_t clean_size = 0;
+    FILE *to;
+
+    (void)name;
+    text = bundle_read(bundle, path, &size);
+    to = text ? open_memstream(&clean, &clean_size) : NULL;
+    if (!to)
+        return;
+    (void)conf_scrub(&bundle->scrub, to, view_of(text, size));
+    explicit_bzero(text, size);
+    (void)fclose(to);
 }
 
 static int is_snippet(const struct dirent *entry)
@@ -90,7 +95,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static void add_snippets(struct bundle *bundle)
+static void each_snippet(struct bundle *bundle, config_file_fn *take)
 {
     const char *slash = strrchr(bundle->config_path, '/');
     int folder_size = slash ? (int)(slash - bundle->config_path) + 1 : 0;
@@ -101,7 +106,7 @@ static void add_snippets(struct bundle *bundle)
     (void)snprintf(folder, sizeof(folder), "%.*s" SNIPPETS, folder_size, bundle->config_path);
     count = scandir(folder, &entries, is_snippet, by_bytes);
     if (count < 0 && errno != ENOENT)
-        bundle_note(bundle, "%s: left out, %s", folder, strerror(errno));
+        bundle_note(bundle, folder, "left out, %s", strerror(errno));
     for (int i = 0; i < count; i++) {
         char path[PATH_MAX + NAME_MAX + 2];
         char name[ARCHIVE_NAME_MAX + 1];
@@ -110,16 +115,42 @@ static void add_snippets(struct bundle *bundle)
         (void)snprintf(path, sizeof(path), "%s/%s", folder, entries[i]->d_name);
         size = snprintf(name, sizeof(name), "config/" SNIPPETS "/%s", entries[i]->d_name);
         if (size > ARCHIVE_NAME_MAX)
-            bundle_note(bundle, "%s: left out, its name is too long", path);
+            bundle_note(bundle, path, "left out, its name is too long");
         else
-            add_file(bundle, path, name);
+            take(bundle, path, name);
         free(entries[i]);
     }
     free(entries);
 }
 
+static void each_file(struct bundle *bundle, config_file_fn *take)
+{
+    take(bundle, bundle->config_path, "config/mqtt-spoold.conf");
+    each_snippet(bundle, take);
+}
+
+/* Their names come from the text of the configuration, which may be one that cannot be parsed.
+ * What is noted and counted meanwhile is so again when the configuration is added. */
+void part_load_secrets(struct bundle *bundle)
+{
+    size_t notes = bundle->note_count;
+
+    each_file(bundle, search_file);
+    bundle->note_count = notes;
+    bundle->scrub.removed = bundle->removed;
+    for (size_t i = 0; i < bundle->scrub.file_count; i++) {
+        const char *path = bundle->scrub.files[i];
+        size_t size = 0;
+        AUTO_FREE char *text = bundle_read(bundle, path, &size);
+
+        if (!text)
+            continue;
+        add_lines(bundle, view_of(text, size));
+        explicit_bzero(text, size);
+    }
+}
+
 void part_add_config(struct bundle *bundle)
 {
-    add_file(bundle, bundle->config_path, "config/mqtt-spoold.conf");
-    add_snippets(bundle);
+    each_file(bundle, add_file);
 }

@@ -46,9 +46,9 @@ add_output(struct bundle *bundle, const char *name, const char *what, const char
     bytes_init(&output, MEMBER_BYTES_MAX);
     result = subprocess_read(argv, PROGRAM_MS, &output);
     if (result < 0 && (result != -ENOEXEC || bytes_used(&output) == 0))
-        bundle_note(bundle, "%s: %s: %s", name, argv[0], reason_of(result));
+        bundle_note(bundle, NULL, "%s: %s: %s", name, argv[0], reason_of(result));
     else if (bytes_used(&output) == 0)
-        bundle_note(bundle, "%s: left out, %s printed nothing", name, argv[0]);
+        bundle_note(bundle, NULL, "%s: left out, %s printed nothing", name, argv[0]);
     if (bytes_used(&output) > 0)
         bundle_add(bundle, name, what, bytes_view(&output));
     bytes_done(&output);

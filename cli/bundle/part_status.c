@@ -47,7 +47,7 @@ void part_add_status(struct bundle *bundle)
         bundle_add(bundle, "status.json", "what the daemon reports, or did last",
                    view_of_text(text));
     else
-        bundle_note(bundle,
+        bundle_note(bundle, NULL,
                     "status.json: left out, the daemon does not run and left no status");
 }
 
@@ -83,7 +83,7 @@ static void list_folder(struct bundle *bundle, FILE *to, const char *folder)
 
     fprintf(to, "%s\n", folder);
     if (count < 0)
-        bundle_note(bundle, "%s: not listed, %s", folder, strerror(errno));
+        bundle_note(bundle, folder, "not listed, %s", strerror(errno));
     for (int i = 0; i < count; i++) {
         list_entry(to, folder, entries[i]->d_name);
         free(entries[i]);

@@ -79,12 +79,22 @@ bool scrub_is_topic_name(struct view name)
            view_is(name, "publish") || view_is(name, "map");
 }
 
+static bool is_known(const struct scrub *scrub, struct view secret)
+{
+    for (size_t i = 0; i < scrub->count; i++) {
+        if (view_equals(scrub->secrets[i], secret))
+            return true;
+    }
+    return false;
+}
+
 void scrub_add(struct scrub *scrub, struct view secret)
 {
     size_t at = scrub->count;
     void *copy;
 
-    if (secret.size < SCRUB_LEAST || scrub->count == SCRUB_SECRETS_MAX)
+    if (secret.size < SCRUB_LEAST || scrub->count == SCRUB_SECRETS_MAX ||
+        is_known(scrub, secret))
         return;
     copy = malloc(secret.size);
     if (!copy)
@@ -99,6 +109,10 @@ void scrub_add(struct scrub *scrub, struct view secret)
 
 void scrub_add_file(struct scrub *scrub, struct view path)
 {
+    for (size_t i = 0; i < scrub->file_count; i++) {
+        if (view_is(path, scrub->files[i]))
+            return;
+    }
     if (scrub->file_count == SCRUB_FILES_MAX)
         return;
     scrub->files[scrub->file_count] = strndup(view_chars(path), path.size);

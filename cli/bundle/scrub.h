@@ -35,9 +35,9 @@ struct scrub {
     unsigned long removed; /* how many places */
 };
 
-/* Copies @secret. One that is too short is not kept. */
+/* Copies @secret. One that is too short, or is known, is not kept. */
 void scrub_add(struct scrub *scrub, struct view secret);
-/* Copies the name of a file whose content is a secret. */
+/* Copies the name of a file whose content is a secret, once. */
 void scrub_add_file(struct scrub *scrub, struct view path);
 /* Wipes the copies. */
 void scrub_done(struct scrub *scrub);

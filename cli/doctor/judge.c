@@ -7,6 +7,7 @@
 #include "cli/doctor/judge.h"
 
 #include "base/clock.h"
+#include "base/reload.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/doctor/findings.h"
@@ -292,7 +293,7 @@ static void judge_configuration(struct doctor_work *work, const json_t *root)
         doctor_add(work, DOCTOR_WARNING, status_refused_remedy(refused),
                    "the last reload changed nothing: the configuration had an error");
     if (keys[0] != '\0')
-        doctor_add(work, DOCTOR_WARNING, CLI_RESTART_REMEDY,
+        doctor_add(work, DOCTOR_WARNING, RESTART_REMEDY,
                    "a restart is needed: a reload does not change %s", keys);
 }
 

@@ -38,6 +38,7 @@ struct doctor_work {
     const char *client_id; /* NULL: the configured one with "-doctor" */
     const char *probe;     /* the topic; NULL: none */
     struct config *config; /* owned; NULL: not readable */
+    const char *socket;    /* of it, or of a daemon that runs; NULL: not known */
     json_t *status;        /* owned: what the daemon answered; NULL: nothing, or not asked */
     int pipe_fd;
     enum doctor_step step;

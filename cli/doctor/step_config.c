@@ -26,14 +26,23 @@ static void load_partly(struct doctor_work *work)
         work->config = NULL;
 }
 
+static void find_socket(struct doctor_work *work)
+{
+    if (!work->config) {
+        work->socket = cli_find_default_daemon(work->config_path);
+        return;
+    }
+    work->socket = work->config->listen.socket;
+    cli_set_socket(work->socket);
+}
+
 void doctor_load_config(struct doctor_work *work)
 {
     char error[CONFIG_ERROR_MAX];
 
     if (config_load(work->config_path, &work->config, error) != 0)
         load_partly(work);
-    if (work->config)
-        cli_set_socket(work->config->listen.socket);
+    find_socket(work);
 }
 
 static void report_unreadable(struct doctor_work *work, int error)
@@ -44,7 +53,7 @@ static void report_unreadable(struct doctor_work *work, int error)
         remedy = "run this as root: sudo mqtt-spool doctor";
     else if (error == ENOENT)
         remedy = "name the daemon's file: mqtt-spool -c FILE doctor; or write one, beginning "
-                 "with the sample in /usr/share/doc/mqtt-spoold";
+                 "with the sample in /usr/share/mqtt-spoold";
     doctor_add(work, DOCTOR_FAILED, remedy, "cannot read %s: %s", work->config_path,
                strerror(error));
 }
@@ -73,6 +82,16 @@ static void report_loaded(struct doctor_work *work)
                    "uplink.username is empty, although uplink.password_file is set");
 }
 
+static const char *get_remedy(const struct doctor_work *work)
+{
+    if (work->config)
+        return "correct it: the daemon does not start with it. The rest of the file is used "
+               "for the steps below";
+    return work->socket ? "correct it: the daemon does not start again with it. The one that "
+                          "runs with the default socket is asked below"
+                        : "correct it: the daemon does not start with it";
+}
+
 void doctor_step_config(struct doctor_work *work)
 {
     char error[CONFIG_ERROR_MAX];
@@ -81,22 +100,21 @@ void doctor_step_config(struct doctor_work *work)
     doctor_begin(work, DOCTOR_CONFIG, DOCTOR_STEP_MS);
     if (faccessat(AT_FDCWD, work->config_path, R_OK, AT_EACCESS) < 0) {
         report_unreadable(work, errno);
+        find_socket(work);
         return;
     }
     result = config_load(work->config_path, &work->config, error);
     if (result == 0) {
+        find_socket(work);
         report_loaded(work);
     } else {
         work->config = NULL;
         load_partly(work);
-        doctor_add(work, DOCTOR_FAILED,
-                   work->config ? "correct it: the daemon does not start with it. The rest of "
-                                  "the file is used for the steps below"
-                                : "correct it: the daemon does not start with it",
-                   "%s", result == -EINVAL ? error : strerror(-result));
+        find_socket(work);
+        doctor_add(work, DOCTOR_FAILED, get_remedy(work), "%s",
+                   result == -EINVAL ? error : strerror(-result));
     }
-    if (!work->config)
-        return;
-    cli_set_socket(work->config->listen.socket);
-    doctor_put_number(work, DOCTOR_RECORD_BROKERS, (unsigned)work->config->uplink.broker_count);
+    if (work->config)
+        doctor_put_number(work, DOCTOR_RECORD_BROKERS,
+                          (unsigned)work->config->uplink.broker_count);
 }

@@ -38,11 +38,12 @@ static const char *text_of(json_t *object, const char *name)
 
 static bool is_running(const struct doctor_work *work)
 {
-    const char *directory = work->config->spool.directory;
+    const char *directory = work->config ? work->config->spool.directory : NULL;
 
     if (cli_restart_waits("spool.directory"))
         return true;
-    return cli_may_read(directory) ? spool_is_in_use(directory) : cli_daemon_pid() > 0;
+    return directory && cli_may_read(directory) ? spool_is_in_use(directory)
+                                                : cli_daemon_pid() > 0;
 }
 
 /* Return: owned; NULL: there is none. */
@@ -58,7 +59,8 @@ static json_t *read_file(void)
 static void check_age(struct doctor_work *work)
 {
     json_t *root = read_file();
-    int64_t stale_ms = (int64_t)work->config->status_interval_ms * STALE_INTERVALS;
+    int64_t interval_ms = work->config ? (int64_t)work->config->status_interval_ms : 0;
+    int64_t stale_ms = interval_ms * STALE_INTERVALS;
     char span[CLOCK_SPAN_MAX];
     int64_t written_ms;
     int64_t age_ms;
@@ -88,7 +90,7 @@ static void judge(struct doctor_work *work, json_t *status)
 /* @connack: of the CONNECT; -1: none came. */
 static void report_no_status(struct doctor_work *work, int connack)
 {
-    const char *socket = work->config->listen.socket;
+    const char *socket = work->socket;
 
     if (connack == MQTT_NOT_AUTHORIZED) {
         doctor_add(
@@ -120,16 +122,16 @@ static void report_no_status(struct doctor_work *work, int connack)
 static void report_no_socket(struct doctor_work *work)
 {
     doctor_add(work, DOCTOR_FAILED,
-               "if listen.socket was changed since it started: " CLI_RESTART_REMEDY
+               "if listen.socket was changed since it started: " RESTART_REMEDY
                "; else look at its log for what removed the socket",
                "it runs, but there is no socket %s: a reload does not change listen.socket",
-               work->config->listen.socket);
+               work->socket);
     judge(work, read_file());
 }
 
 static void report_answer(struct doctor_work *work)
 {
-    const char *socket = work->config->listen.socket;
+    const char *socket = work->socket;
     char remedy[SOCKET_REMEDY_MAX];
     json_t *root = NULL;
     int code, connack;
@@ -175,7 +177,7 @@ void doctor_step_daemon(struct doctor_work *work)
     else
         doctor_add(
             work, DOCTOR_WARNING,
-            "see whether listen.socket was changed since it started: then " CLI_RESTART_REMEDY,
+            "see whether listen.socket was changed since it started: then " RESTART_REMEDY,
             "it runs, because the lock of the spool is held, but %s names no process",
             cli_status_file());
     check_age(work);

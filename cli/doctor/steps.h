@@ -3,7 +3,8 @@
  * steps.h - the steps of the doctor
  *
  * Each begins itself with doctor_begin() and reports at least one finding. work->config is set,
- * except for doctor_step_config() and doctor_step_clock(). Nothing of the spool is changed.
+ * except for doctor_step_config(), doctor_step_clock() and doctor_step_proxy();
+ * doctor_step_daemon() needs work->socket. Nothing of the spool is changed.
  */
 #ifndef MQTT_SPOOLD_CLI_DOCTOR_STEPS_H
 #define MQTT_SPOOLD_CLI_DOCTOR_STEPS_H

@@ -11,15 +11,21 @@
 
 #include <stdbool.h>
 
+enum need { NEEDS_NOTHING, NEEDS_SOCKET, NEEDS_CONFIG };
+
 static const struct {
     enum doctor_step step;
     void (*run)(struct doctor_work *work);
-    bool needs_config;
+    enum need need;
 } groups[] = {
-    {DOCTOR_CONFIG, doctor_step_config, false}, {DOCTOR_RIGHTS, doctor_step_rights, true},
-    {DOCTOR_DAEMON, doctor_step_daemon, true},  {DOCTOR_SYNC, doctor_step_sync, true},
-    {DOCTOR_SPACE, doctor_step_space, true},    {DOCTOR_CLOCK, doctor_step_clock, false},
-    {DOCTOR_AUDIT, doctor_step_audit, true},    {DOCTOR_PROXY, doctor_step_proxy, false},
+    {DOCTOR_CONFIG, doctor_step_config, NEEDS_NOTHING},
+    {DOCTOR_RIGHTS, doctor_step_rights, NEEDS_CONFIG},
+    {DOCTOR_DAEMON, doctor_step_daemon, NEEDS_SOCKET},
+    {DOCTOR_SYNC, doctor_step_sync, NEEDS_CONFIG},
+    {DOCTOR_SPACE, doctor_step_space, NEEDS_CONFIG},
+    {DOCTOR_CLOCK, doctor_step_clock, NEEDS_NOTHING},
+    {DOCTOR_AUDIT, doctor_step_audit, NEEDS_CONFIG},
+    {DOCTOR_PROXY, doctor_step_proxy, NEEDS_NOTHING},
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 
@@ -33,9 +39,14 @@ enum doctor_step doctor_worker_first_step(unsigned group)
     return group < GROUPS ? groups[group].step : DOCTOR_DNS;
 }
 
+static bool has_what_is_needed(const struct doctor_work *work, enum need need)
+{
+    return work->config || need == NEEDS_NOTHING || (need == NEEDS_SOCKET && work->socket);
+}
+
 static void run_local(struct doctor_work *work, unsigned group)
 {
-    if (work->config || !groups[group].needs_config) {
+    if (has_what_is_needed(work, groups[group].need)) {
         groups[group].run(work);
         return;
     }

@@ -5,6 +5,7 @@
  */
 #include "cli/verbs/daemon_client.h"
 
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
 #include "cli/verbs/socket_remedy.h"
@@ -78,7 +79,7 @@ static int report_connect_error(const char *socket, int error, const char *remed
         if (cli_restart_waits("listen.socket"))
             cli_error(
                 "no daemon listens at %s: the one that runs has another socket, because a "
-                "reload does not change listen.socket: " CLI_RESTART_REMEDY
+                "reload does not change listen.socket: " RESTART_REMEDY
                 ", or name its socket with --socket",
                 socket);
         else

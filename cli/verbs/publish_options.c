@@ -287,10 +287,11 @@ int publish_configure(const struct cli *cli,
 
     if (options->socket)
         return CLI_CONTINUE;
-    code = cli_load_config(cli, needed, "--socket PATH", ret_config);
+    code = cli_find_socket(cli, needed, "--socket PATH", CLI_IF_LISTENING, ret_config,
+                           &options->socket);
     if (code != EX_OK)
         return code;
-    options->socket = (*ret_config)->listen.socket;
-    options->max_packet = (*ret_config)->listen.max_packet;
+    if (*ret_config)
+        options->max_packet = (*ret_config)->listen.max_packet;
     return CLI_CONTINUE;
 }

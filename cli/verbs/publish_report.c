@@ -165,7 +165,9 @@ void publish_report_end(struct publisher *publisher)
                             : "the message was not accepted");
         return;
     }
-    cli_error("%" PRIu64 " of %" PRIu64 " message%s accepted%s", publisher->accepted,
-              publisher->sent, cli_counted(publisher->sent, " was", "s were"),
+    /* Of those without an answer some may have been accepted, too. */
+    cli_error("%" PRIu64 " of %" PRIu64 " message%s %s%s", publisher->accepted, publisher->sent,
+              cli_counted(publisher->sent, " was", "s were"),
+              publisher->in_flight > 0 ? "confirmed as accepted" : "accepted",
               publisher->ended ? "" : "; the rest of the input was not read");
 }

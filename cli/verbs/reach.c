@@ -13,25 +13,17 @@
 
 #include "daemon/config/config.h"
 
-static int reach_config(const struct cli *cli,
-                        struct reach *reach,
-                        const char *const *needed,
-                        const char *instead)
-{
-    return reach->config ? EX_OK : cli_load_config(cli, needed, instead, &reach->config);
-}
-
 int reach_daemon(const struct cli *cli, struct reach *reach)
 {
     static const char *const needed[] = {"listen.socket", NULL};
 
     if (!reach->socket) {
-        int code = reach_config(cli, reach, needed, "--socket PATH");
+        int code = cli_find_socket(cli, needed, "--socket PATH", CLI_IF_RUNNING, &reach->config,
+                                   &reach->socket);
         if (code != EX_OK)
             return code;
     }
-    return control_open(reach->socket ? reach->socket : reach->config->listen.socket,
-                        &reach->control);
+    return control_open(reach->socket, &reach->control);
 }
 
 int reach_files(const struct cli *cli, struct reach *reach)
@@ -39,12 +31,12 @@ int reach_files(const struct cli *cli, struct reach *reach)
     static const char *const needed[] = {"spool.directory", NULL};
 
     if (!reach->directory) {
-        int code = reach_config(cli, reach, needed, "--directory DIR");
+        int code = cli_load_config(cli, needed, "--directory DIR", &reach->config);
         if (code != EX_OK)
             return code;
+        reach->directory = reach->config->spool.directory;
     }
-    return cli_open_spool(reach->directory ? reach->directory : reach->config->spool.directory,
-                          &reach->spool);
+    return cli_open_spool(reach->directory, &reach->spool);
 }
 
 int reach_either(const struct cli *cli, struct reach *reach)
@@ -55,13 +47,18 @@ int reach_either(const struct cli *cli, struct reach *reach)
         return reach_files(cli, reach);
     if (reach->socket)
         return reach_daemon(cli, reach);
-    int code = reach_config(cli, reach, needed, "--directory DIR or --socket PATH");
+    int code = cli_find_socket(cli, needed, "--directory DIR or --socket PATH", CLI_IF_RUNNING,
+                               &reach->config, &reach->socket);
     if (code != EX_OK)
         return code;
+    if (!reach->config)
+        return reach_daemon(cli, reach);
     const char *directory = reach->config->spool.directory;
     bool is_hidden = !cli_may_read(directory) && errno == EACCES;
-    if (!is_hidden && !spool_is_in_use(directory) && !cli_restart_waits("spool.directory"))
+    if (!is_hidden && !spool_is_in_use(directory) && !cli_restart_waits("spool.directory")) {
+        reach->directory = directory;
         return reach_files(cli, reach);
+    }
     code = reach_daemon(cli, reach);
     /* Without a daemon it is the right to the files that is missing. */
     return is_hidden && code == EX_UNAVAILABLE ? cli_report_open_error(directory, -EACCES)

@@ -15,9 +15,9 @@
 
 /* What was reached; all zero: nothing yet. */
 struct reach {
-    const char *directory; /* of --directory; NULL: not given */
+    const char *directory; /* of --directory, else of the configuration; NULL: not looked for */
     const char *socket;    /* of --socket; likewise */
-    struct config *config;
+    struct config *config; /* NULL: not read */
     struct control *control; /* NULL: the files */
     struct spool *spool;     /* NULL: the daemon */
 };

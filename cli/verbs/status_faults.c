@@ -15,6 +15,7 @@
 
 #include "base/attr.h"
 #include "base/clock.h"
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/verbs/status_member.h"
 #include "daemon/mqtt/packet.h"
@@ -239,7 +240,7 @@ static void add_configuration(struct faults *faults)
                   status_refused_remedy(text));
     if (*status_text(faults->root, "configuration", "restart_keys", text) != '\0')
         add_fault(faults, "config", false,
-                  "RESTART NEEDED: a reload does not change %s -> " CLI_RESTART_REMEDY, text);
+                  "RESTART NEEDED: a reload does not change %s -> " RESTART_REMEDY, text);
 }
 
 bool status_certificate(const json_t *root,

@@ -9,6 +9,7 @@
 #include "cli/verbs/status_page.h"
 
 #include "base/clock.h"
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/verbs/status_faults.h"
 #include "cli/verbs/status_member.h"
@@ -111,7 +112,7 @@ static void print_configuration(const json_t *root)
 
     if (strcmp(cell(root, "configuration", "restart_keys", text), "-") != 0)
         printf("          RESTART NEEDED: a reload does not change %s\n"
-               "          -> " CLI_RESTART_REMEDY "\n",
+               "          -> " RESTART_REMEDY "\n",
                text);
     if (strcmp(cell(root, "configuration", "refused", text), "-") != 0)
         printf("          %s\n          -> %s\n", status_refused(text),

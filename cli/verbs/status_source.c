@@ -306,14 +306,22 @@ int status_source_load(struct status_source *status)
 int status_source_configure(struct status_source *status, const struct cli *cli)
 {
     static const char *const needed[] = {"spool.directory", "listen.socket", NULL};
+    static const char instead[] = "--directory DIR or --socket PATH";
+    bool is_place_given = status->directory || status->socket;
+    const char *socket = NULL;
     int code;
 
-    if ((status->directory || status->socket) && !cli->config_path)
+    if (is_place_given && !cli->config_path)
         return EX_OK;
-    code =
-        cli_load_config(cli, needed, "--directory DIR or --socket PATH", &status->owned_config);
+    code = is_place_given ? cli_load_config(cli, needed, instead, &status->owned_config)
+                          : cli_find_socket(cli, needed, instead, CLI_IF_RUNNING,
+                                            &status->owned_config, &socket);
     if (code != EX_OK)
         return code;
+    if (!status->owned_config) { /* a daemon was found without one */
+        status->socket = socket;
+        return EX_OK;
+    }
     if (!status->directory)
         status->directory = status->owned_config->spool.directory;
     if (!status->socket)

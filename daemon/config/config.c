@@ -388,7 +388,7 @@ static const char *config_file_remedy(bool is_main, const char *why)
 {
     if (is_main && strcmp(why, strerror(ENOENT)) == 0)
         return "; name another file with -c, or write one, beginning with the sample in "
-               "/usr/share/doc/mqtt-spoold";
+               "/usr/share/mqtt-spoold";
     return strcmp(why, strerror(EACCES)) == 0 ? "; let the user that runs this read it" : "";
 }
 

@@ -132,6 +132,31 @@ def no_secret_is_anywhere_in_a_bundle_and_all_else_is():
 
 
 @case
+def a_password_that_is_a_word_leaves_the_manifest_readable_which_names_what_was_replaced():
+    gateway = Gateway()
+    gateway.configure(uplink={"username": "me", "password_file": write(
+        os.path.join(gateway.folder, "pw"), "secret\n")})
+    with open(gateway.config, "a") as out:
+        out.write('extra = "a secret and another secret";\n/* it does not end')
+    seen = bundle(gateway)
+    manifest = seen.texts["MANIFEST"]
+    check("secrets are removed as far as" in manifest, "its own texts", manifest)
+    check("without comments and secrets" in manifest, "what the files are", manifest)
+    check("%s: its end is left out" % gateway.config in manifest, "a note", manifest)
+    places = {name: text.count("(removed)") for name, text in seen.texts.items()
+              if "(removed)" in text and name != "MANIFEST"}
+    equal(places["config/mqtt-spoold.conf"], 3, "the user, and the password twice")
+    check(": %d places, in\n" % sum(places.values()) in manifest, "how many", manifest, places)
+    for name, count in places.items():
+        check(re.search(r"^  %s +%d$" % (re.escape(name), count), manifest, re.MULTILINE), name, manifest)
+    os.rename(gateway.config, os.path.join(gateway.folder, "a-secret.conf"))
+    gateway.config = os.path.join(gateway.folder, "a-secret.conf")
+    manifest = bundle(gateway).texts["MANIFEST"]
+    check("/a-secret.conf" not in manifest and "/a-(removed).conf: its end" in manifest,
+          "a text from outside", manifest)
+
+
+@case
 def without_topics_a_topic_has_one_number_in_all_files():
     gateway = planted()
     seen = bundle(gateway, "--no-topics", env=fake_programs(gateway.folder))
@@ -185,7 +210,7 @@ def zeros_behind_the_audit_file_take_no_place_of_lines():
     os.truncate(gateway.audit, size + (20 << 20))
     seen = bundle(gateway)
     check('"outcome":"delivered"' in seen.texts["audit.jsonl"].replace(" ", ""), "the record", seen.texts["audit.jsonl"])
-    note = "20971520 zero bytes with which %s ends, from byte %d on" % (gateway.audit, size)
+    note = "%s: left out, 20971520 zero bytes with which it ends, from byte %d on" % (gateway.audit, size)
     check(note in seen.texts["MANIFEST"], "the zeros", seen.texts["MANIFEST"])
     gateway.start()
     check("audit_mended" in gateway.log(), "the daemon cuts them", gateway.log())

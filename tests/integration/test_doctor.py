@@ -190,7 +190,7 @@ def a_file_that_cannot_be_parsed_or_read_skips_what_needs_it():
     gateway = Gateway()
     with open(gateway.config, "w") as out:
         out.write("uplink = {")
-    for words in (("syntax",), ("No such file", "-c FILE", "/usr/share/doc/mqtt-spoold")):
+    for words in (("syntax",), ("No such file", "-c FILE", "/usr/share/mqtt-spoold")):
         seen = doctor(gateway)
         equal(seen.code, FAILED)
         seen.finds("failed", "configuration", *words)

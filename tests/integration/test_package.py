@@ -105,8 +105,35 @@ def the_catalogue_of_translations_has_the_text_of_the_question():
 @case
 def the_question_names_all_that_a_purge_deletes():
     template = text_of("debian", "mqtt-spoold.templates")
-    for word in (SPOOL, LOGS, "configuration", "copy /etc/mqtt-spoold", "Default: false"):
+    for word in (SPOOL, LOGS, "configuration", "copy /etc/mqtt-spoold", "Default: false",
+                 "Other files in /etc/mqtt-spoold"):
         check(word in template, word)
+
+
+# What a purge would delete is in folders of its own.
+PURGE = """
+for folder in /etc /var /run /usr/share/debconf; do
+    [ ! -d $folder ] || mount -t tmpfs none $folder || exit 99
+done
+mkdir -p /etc/mqtt-spoold/conf.d
+cd /etc/mqtt-spoold
+touch mqtt-spoold.conf conf.d/50-site.conf "$@"
+sh "$0" purge 2>&1
+cd /
+find /etc -type f
+"""
+
+
+@case
+def a_purge_says_that_passwords_and_keys_stay():
+    wrap = [processes.need("unshare"), "--mount", "sh", "-c"]
+    if os.geteuid() != 0 or processes.run(wrap + ["true"]).returncode:
+        skip("needs root: a mount namespace")
+    postrm = os.path.join(SOURCE, "debian", "mqtt-spoold.postrm")
+    equal(run(*wrap, PURGE, postrm), "", "nothing else is there")
+    said = run(*wrap, PURGE, postrm, "password")
+    check("other files in /etc/mqtt-spoold are kept" in said, "what it says", said)
+    equal(said.splitlines()[-1], "/etc/mqtt-spoold/password", "what is left")
 
 
 @case

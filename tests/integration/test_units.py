@@ -42,7 +42,7 @@ WANTED = {
     "usr/share/doc/mqtt-spoold/CHANGELOG.md": 0o644,
     "usr/share/doc/mqtt-spoold/SECURITY.md": 0o644,
     "usr/share/doc/mqtt-spoold/LICENSE": 0o644,
-    "usr/share/doc/mqtt-spoold/mqtt-spoold.conf": 0o644,
+    "usr/share/mqtt-spoold/mqtt-spoold.conf": 0o644,
     "etc/mqtt-spoold/mqtt-spoold.conf": 0o644,
     "etc/logrotate.d/mqtt-spoold": 0o644,
 }

@@ -347,30 +347,75 @@ static void a_configuration_that_is_not_there_is_named_with_what_to_give(void **
 
 static char default_socket[160];
 
-static int report_daemon(const struct cli *cli, int argc, char **argv)
+static int fall_back(const struct cli *cli, int argc, char **argv)
 {
-    (void)cli, (void)argc, (void)argv;
-    cli_report_daemon(default_socket);
-    return EX_OK;
+    enum cli_fallback when =
+        strcmp(argv[1], "listening") == 0 ? CLI_IF_LISTENING : CLI_IF_RUNNING;
+
+    (void)cli, (void)argc;
+    return cli_fall_back(default_socket, when, atoi(argv[2]), "x.conf:2: an error") ? EX_OK
+                                                                                    : EX_CONFIG;
 }
 
 static void
-without_a_configuration_it_says_whether_a_daemon_runs_and_how_to_ask_it(void **state)
+without_a_configuration_the_default_socket_is_used_if_a_daemon_runs_there(void **state)
 {
     struct fixture *f = *state;
     char path[256], text[64], wanted[320];
 
     (void)snprintf(default_socket, sizeof(default_socket), "%s/p.sock", f->directory);
-    assert_int_equal(TOOL_RUN(&tool, report_daemon, "verb"), EX_OK);
-    assert_contains(tool.err, "no daemon has its status beside the default socket ");
-    assert_contains(tool.err, "systemctl status mqtt-spoold\n");
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running", "78"), EX_CONFIG);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "listening", "78"), EX_CONFIG);
+    assert_string_equal(tool.err, "");
+    (void)tool_write(path, f->directory, "p.sock", "");
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running", "78"), EX_CONFIG);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "listening", "78"), EX_OK);
+    (void)snprintf(
+        wanted, sizeof(wanted),
+        "warning: x.conf:2: an error; the daemon does not start again with that. The "
+        "default socket %s is used\n",
+        default_socket);
+    assert_contains(tool.err, wanted);
     (void)snprintf(text, sizeof(text), "{\"pid\":%d}", (int)getpid());
     (void)tool_write(path, f->directory, "status.json", text);
-    assert_int_equal(TOOL_RUN(&tool, report_daemon, "verb"), EX_OK);
-    (void)snprintf(wanted, sizeof(wanted),
-                   "a daemon runs with the default socket (process %d): give --socket %s\n",
-                   (int)getpid(), default_socket);
+    assert_int_equal(TOOL_RUN(&tool, fall_back, "verb", "running", "77"), EX_OK);
+    (void)snprintf(
+        wanted, sizeof(wanted),
+        "warning: x.conf:2: an error. The daemon that runs with the default socket %s (process %d) is asked\n",
+        default_socket, (int)getpid());
     assert_contains(tool.err, wanted);
+}
+
+static int find_socket(const struct cli *cli, int argc, char **argv)
+{
+    static const char *const needed[] = {"listen.socket", NULL};
+    AUTO_CONFIG struct config *config = NULL;
+    const char *socket = NULL;
+    int code =
+        cli_find_socket(cli, needed, "--socket PATH", CLI_IF_LISTENING, &config, &socket);
+
+    (void)argc, (void)argv;
+    if (socket)
+        puts(socket);
+    return code;
+}
+
+static void the_socket_is_that_of_the_configuration_and_with_a_wrong_one_none(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+
+    tool.config_path = tool_write(path, f->directory, "x.conf",
+                                  "uplink: { brokers = ( \"tcp://h:1\" ); };\n"
+                                  "listen: { socket = \"/x/p.sock\"; };\n");
+    assert_int_equal(TOOL_RUN(&tool, find_socket, "verb"), EX_OK);
+    assert_string_equal(tool.out, "/x/p.sock\n");
+    assert_string_equal(tool.err, "");
+    tool.config_path = tool_write(path, f->directory, "x.conf", "listen {\n");
+    assert_int_equal(TOOL_RUN(&tool, find_socket, "verb"), EX_CONFIG);
+    assert_string_equal(tool.out, "");
+    assert_contains(tool.err, "; correct that, or do without the file: give --socket PATH\n");
+    assert_null(cli_find_default_daemon(path));
 }
 
 static void a_wrong_configuration_is_named_with_its_line(void **state)
@@ -596,7 +641,8 @@ int main(void)
         CASE(an_output_that_cannot_be_written_is_reported_once),
         CASE(a_configuration_that_is_not_there_is_named_with_what_to_give),
         CASE(what_may_not_be_read_is_not_allowed),
-        CASE(without_a_configuration_it_says_whether_a_daemon_runs_and_how_to_ask_it),
+        CASE(without_a_configuration_the_default_socket_is_used_if_a_daemon_runs_there),
+        CASE(the_socket_is_that_of_the_configuration_and_with_a_wrong_one_none),
         CASE(a_wrong_configuration_is_named_with_its_line),
         CASE(an_error_in_another_key_is_a_warning),
         CASE(a_right_configuration_is_loaded),

@@ -407,13 +407,13 @@ static void a_connection_that_is_lost_leaves_messages_without_an_answer(void **s
     assert_contains(tool.out, "\"line\":2,\"result\":\"unknown\"}\n");
     assert_contains(tool.err, "sent without an answer: the daemon may have taken them");
     assert_contains(tool.err, "the connection to the daemon was lost; it may be restarting");
-    assert_contains(tool.err, "messages were accepted");
+    assert_contains(tool.err, "messages were confirmed as accepted");
     mosquitto_fake_reset();
     mosquitto_fake.answer = no_answer;
     mosquitto_fake.lost_after = 1;
     assert_int_equal(PUBLISH("-m", "a", "-V", "4"), EX_TEMPFAIL);
     assert_contains(tool.err, "-V 5 shows the reason; try again");
-    assert_contains(tool.err, "0 of 1 message was accepted\n");
+    assert_contains(tool.err, "0 of 1 message was confirmed as accepted\n");
 }
 
 static int first_only(unsigned number)
@@ -432,7 +432,7 @@ static void a_daemon_that_ends_the_connection_has_a_reason(void **state)
     assert_contains(tool.err, "the daemon ended the connection: another client came with the "
                               "same id (-i) (0x8E)");
     assert_contains(tool.err, "1 sent without an answer");
-    assert_contains(tool.err, "1 of 2 messages were accepted");
+    assert_contains(tool.err, "1 of 2 messages were confirmed as accepted");
 }
 
 static void a_keepalive_without_an_answer_means_a_busy_daemon(void **state)

@@ -2045,7 +2045,7 @@ static void file_that_cannot_be_read_is_refused(void **state)
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
     (void)snprintf(wanted, sizeof(wanted),
                    "%s: No such file or directory; name another file with -c, or write one, "
-                   "beginning with the sample in /usr/share/doc/mqtt-spoold",
+                   "beginning with the sample in /usr/share/mqtt-spoold",
                    fixture->path);
     assert_string_equal(fixture->error, wanted);
     assert_int_equal(config_load(fixture->folder, &config, fixture->error), -EINVAL);
