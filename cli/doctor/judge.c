@@ -40,6 +40,24 @@ static bool is_true(const json_t *root, const char *part, const char *name)
     return json_is_true(status_member(root, part, name));
 }
 
+/* What comes before the last error of the link, or stands alone if there is none. */
+static const char *lead_to_error(const json_t *root, char text[static DOCTOR_TARGET_MAX])
+{
+    uint64_t refused = number_of(root, "link", "refused_waiting");
+    const char *lead = "";
+
+    if (text_of(root, "link", "last_error")[0] != '\0')
+        lead = status_link_error_is_over(root) ? "; last error, which is over: "
+                                               : "; last error: ";
+    if (refused > 0)
+        text_format(text, DOCTOR_TARGET_MAX,
+                    ", %" PRIu64 " of them refused by the broker at the last try%s", refused,
+                    lead);
+    else
+        text_format(text, DOCTOR_TARGET_MAX, "%s", lead);
+    return text;
+}
+
 /* ---- what comes in ---- */
 
 static const struct {
@@ -184,24 +202,6 @@ static void judge_producers(struct doctor_work *work, const json_t *root)
 }
 
 /* ---- what goes out ---- */
-
-/* What comes before the last error of the link, or stands alone if there is none. */
-static const char *lead_to_error(const json_t *root, char text[static DOCTOR_TARGET_MAX])
-{
-    uint64_t refused = number_of(root, "link", "refused_waiting");
-    const char *lead = "";
-
-    if (text_of(root, "link", "last_error")[0] != '\0')
-        lead = status_link_error_is_over(root) ? "; last error, which is over: "
-                                               : "; last error: ";
-    if (refused > 0)
-        text_format(text, DOCTOR_TARGET_MAX,
-                    ", %" PRIu64 " of them refused by the broker at the last try%s", refused,
-                    lead);
-    else
-        text_format(text, DOCTOR_TARGET_MAX, "%s", lead);
-    return text;
-}
 
 static void judge_link(struct doctor_work *work, const json_t *root)
 {
