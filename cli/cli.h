@@ -195,6 +195,9 @@ const char *cli_status_file(void);
 char *cli_read_status(void);
 /* The id of the daemon's process, from that file; 0: it does not run, or is not known. */
 pid_t cli_daemon_pid(void);
+/* Does the daemon run, and is @key one that the last HUP did not change? From that file: false
+ * if it is not known. */
+bool cli_restart_waits(const char *key);
 #define CLI_MOVED_REMEDY                                                                       \
     "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
     "other one; its log says what it needs (spool_moved, spool_not_restored)"

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "base/reload.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
@@ -237,6 +238,25 @@ pid_t cli_daemon_pid(void)
     return cli_process_runs(pid) ? (pid_t)pid : 0;
 }
 
+bool cli_restart_waits(const char *key)
+{
+    char *text = cli_read_status();
+    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+    const char *keys = json_string_value(
+        json_object_get(json_object_get(root, "configuration"), "restart_keys"));
+    bool is_alive = cli_process_runs(json_integer_value(json_object_get(root, "pid")));
+    size_t size = strlen(key);
+
+    while (keys &&
+           (strncmp(keys, key, size) != 0 || (keys[size] != ',' && keys[size] != '\0'))) {
+        keys = strchr(keys, ',');
+        keys = keys ? keys + 1 : NULL;
+    }
+    json_decref(root);
+    free(text);
+    return keys && is_alive;
+}
+
 bool cli_spool_is_moved(void)
 {
     char *text = cli_read_status();
@@ -270,6 +290,14 @@ int cli_report_open_error(const char *directory, int result)
 
     if (is_missing(result) && cli_spool_is_moved()) {
         cli_error("the spool is no longer in %s: " CLI_MOVED_REMEDY, directory);
+        return EX_UNAVAILABLE;
+    }
+    if ((result == -ENOENT || result == SPOOL_E_ABSENT) &&
+        cli_restart_waits("spool.directory")) {
+        cli_error("there is no spool in %s: a daemon runs (process %d) and has another one, "
+                  "because a reload does not change spool.directory: " RESTART_REMEDY
+                  ", or name the folder that it has with --directory",
+                  directory, (int)cli_daemon_pid());
         return EX_UNAVAILABLE;
     }
     if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {

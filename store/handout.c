@@ -529,6 +529,7 @@ int spool_count_refusal(
     struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     if (!entry)
         return SPOOL_E_UNKNOWN;
+    plan_note_refused(&lane->plan, entry);
     *ret_refusals = ++entry->refusals;
     *ret_mark = entry->refusal_mark;
     entry->refusal_mark = mark;
@@ -541,6 +542,8 @@ uint32_t spool_mark_refused(struct spool *spool, uint64_t id, uint32_t marks)
     struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     if (!entry)
         return marks;
+    if (marks != 0)
+        plan_note_refused(&lane->plan, entry);
     entry->refused_by |= marks;
     return entry->refused_by;
 }
@@ -550,6 +553,14 @@ bool spool_was_refused(const struct spool *spool, uint64_t id)
     struct lane *lane;
     const struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     return entry && entry->refusals > 0;
+}
+
+uint64_t spool_refused_messages(const struct spool *spool)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        count += spool->lanes.all[i].plan.refused;
+    return count;
 }
 
 int spool_set_closings(struct spool *spool, uint64_t id, unsigned closings)

@@ -93,6 +93,23 @@ int plan_insert(struct plan *plan, const struct plan_entry *entry)
     return 0;
 }
 
+static bool has_ended(const struct plan_entry *entry)
+{
+    return entry->state == PLAN_SETTLED || entry->state == PLAN_GONE;
+}
+
+static bool counts_as_refused(const struct plan_entry *entry)
+{
+    return entry->is_refused && !has_ended(entry);
+}
+
+void plan_note_refused(struct plan *plan, struct plan_entry *entry)
+{
+    plan->refused -= counts_as_refused(entry);
+    entry->is_refused = true;
+    plan->refused += counts_as_refused(entry);
+}
+
 void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state state)
 {
     plan->in_state[entry->state]--;
@@ -101,7 +118,9 @@ void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state stat
         plan->settled_charge -= entry->charge;
     if (state == PLAN_SETTLED)
         plan->settled_charge += entry->charge;
+    plan->refused -= counts_as_refused(entry);
     entry->state = state;
+    plan->refused += counts_as_refused(entry);
     if (state != PLAN_RETURNED)
         return;
     size_t index = (size_t)(entry - plan_at(plan, 0));
@@ -152,11 +171,6 @@ size_t plan_release(struct plan *plan)
         plan_at(plan, i)->not_before_boot_ms = 0;
     plan->due_boot_ms = 0;
     return plan->in_state[PLAN_RETURNED];
-}
-
-static bool has_ended(const struct plan_entry *entry)
-{
-    return entry->state == PLAN_SETTLED || entry->state == PLAN_GONE;
 }
 
 void plan_drop_ended(struct plan *plan)

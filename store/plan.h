@@ -13,6 +13,7 @@
 #ifndef MQTT_SPOOLD_STORE_PLAN_H
 #define MQTT_SPOOLD_STORE_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,7 @@ struct plan_entry {
     uint32_t refusals;     /* by the broker, in a row */
     uint64_t refusal_mark; /* of the newest one: the caller's */
     uint32_t refused_by;   /* likewise: spool_mark_refused() */
+    bool is_refused;       /* by plan_note_refused() only, which keeps the count */
     unsigned table;        /* that holds it: TABLE_MESSAGE, or a segment */
     struct spool_verdict verdict;
     enum plan_state state; /* changed by plan_mark() only, which keeps the counts */
@@ -47,6 +49,7 @@ struct plan {
     size_t count;
     size_t capacity;
     size_t in_state[PLAN_GONE + 1];
+    size_t refused; /* entries that were refused at their last try and have not ended */
     uint64_t settled_charge;
     size_t first_returned; /* no RETURNED entry lies before this index */
     int64_t due_boot_ms;   /* no RETURNED entry is due before */
@@ -72,6 +75,9 @@ size_t plan_index_from(const struct plan *plan, int64_t key);
 struct plan_entry *plan_find(const struct plan *plan, int64_t key);
 
 void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state state);
+
+/* The broker refused an entry that is IN_FLIGHT. */
+void plan_note_refused(struct plan *plan, struct plan_entry *entry);
 
 /* The RETURNED entry with the lowest key that is due, or NULL. */
 struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms);

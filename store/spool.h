@@ -603,6 +603,10 @@ uint32_t spool_mark_refused(struct spool *spool, uint64_t id, uint32_t marks);
 /* Was a message that is in flight refused before? False for one that is not in flight. */
 bool spool_was_refused(const struct spool *spool, uint64_t id);
 
+/* How many messages that have not ended were refused at their last try (spool_count_refusal(),
+ * spool_mark_refused()), as far as this process has tried them. */
+uint64_t spool_refused_messages(const struct spool *spool);
+
 /*
  * spool_count_closing() - the broker closed the connection at a message that is in flight
  * @ret_closings: how often, with this time

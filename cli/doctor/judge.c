@@ -40,6 +40,24 @@ static bool is_true(const json_t *root, const char *part, const char *name)
     return json_is_true(status_member(root, part, name));
 }
 
+/* What comes before the last error of the link, or stands alone if there is none. */
+static const char *lead_to_error(const json_t *root, char text[static DOCTOR_TARGET_MAX])
+{
+    uint64_t refused = number_of(root, "link", "refused_waiting");
+    const char *lead = "";
+
+    if (text_of(root, "link", "last_error")[0] != '\0')
+        lead = status_link_error_is_over(root) ? "; last error, which is over: "
+                                               : "; last error: ";
+    if (refused > 0)
+        text_format(text, DOCTOR_TARGET_MAX,
+                    ", %" PRIu64 " of them refused by the broker at the last try%s", refused,
+                    lead);
+    else
+        text_format(text, DOCTOR_TARGET_MAX, "%s", lead);
+    return text;
+}
+
 /* ---- what comes in ---- */
 
 static const struct {
@@ -210,8 +228,10 @@ static void judge_link(struct doctor_work *work, const json_t *root)
     uint64_t messages = number_of(root, "spool", "messages");
     bool is_held = is_true(root, "link", "all_held") || strcmp(state, "held") == 0;
     bool is_connected = strcmp(state, "online") == 0 || strcmp(state, "held") == 0;
-    bool is_over = status_link_error_is_over(root);
-    bool is_good = is_connected && (is_held || messages == 0 || error[0] == '\0' || is_over);
+    bool is_quiet = error[0] == '\0' && number_of(root, "link", "refused_waiting") == 0;
+    bool is_good = is_connected &&
+                   (is_held || messages == 0 || is_quiet || status_link_error_is_over(root));
+    char lead[DOCTOR_TARGET_MAX];
 
     if (is_held)
         doctor_add(work, DOCTOR_WARNING, "mqtt-spool release",
@@ -219,11 +239,7 @@ static void judge_link(struct doctor_work *work, const json_t *root)
     doctor_add(work, is_good ? DOCTOR_OK : DOCTOR_WARNING,
                is_good ? "" : link_remedy(root, remedy),
                "its link is %s, %" PRIu64 " message%s spooled%s%s", state, messages,
-               messages == 1 ? " is" : "s are",
-               error[0] == '\0' ? ""
-               : is_over        ? "; last error, which is over: "
-                                : "; last error: ",
-               error);
+               messages == 1 ? " is" : "s are", lead_to_error(root, lead), error);
     if (is_true(root, "link", "held"))
         doctor_add(work, DOCTOR_FAILED,
                    status_disk_remedy(text_of(root, "spool", "disk_short")),

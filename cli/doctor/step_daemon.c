@@ -40,6 +40,8 @@ static bool is_running(const struct doctor_work *work)
 {
     const char *directory = work->config ? work->config->spool.directory : NULL;
 
+    if (cli_restart_waits("spool.directory"))
+        return true;
     return directory && cli_may_read(directory) ? spool_is_in_use(directory)
                                                 : cli_daemon_pid() > 0;
 }
@@ -116,6 +118,17 @@ static void report_no_status(struct doctor_work *work, int connack)
     }
 }
 
+/* Its own may have another name than that of the configuration. */
+static void report_no_socket(struct doctor_work *work)
+{
+    doctor_add(work, DOCTOR_FAILED,
+               "if listen.socket was changed since it started: " RESTART_REMEDY
+               "; else look at its log for what removed the socket",
+               "it runs, but there is no socket %s: a reload does not change listen.socket",
+               work->socket);
+    judge(work, read_file());
+}
+
 static void report_answer(struct doctor_work *work)
 {
     const char *socket = work->socket;
@@ -123,6 +136,10 @@ static void report_answer(struct doctor_work *work)
     json_t *root = NULL;
     int code, connack;
 
+    if (access(socket, F_OK) < 0 && errno == ENOENT) {
+        report_no_socket(work);
+        return;
+    }
     if (faccessat(AT_FDCWD, socket, W_OK, AT_EACCESS) < 0 && errno == EACCES) {
         doctor_add(work, DOCTOR_SKIPPED, socket_remedy(socket, remedy),
                    "this user may not open %s", socket);
@@ -143,6 +160,7 @@ static void report_answer(struct doctor_work *work)
 
 void doctor_step_daemon(struct doctor_work *work)
 {
+    pid_t pid = cli_daemon_pid();
     struct doctor_user user;
 
     doctor_begin(work, DOCTOR_DAEMON, DOCTOR_STEP_MS);
@@ -154,8 +172,14 @@ void doctor_step_daemon(struct doctor_work *work)
         return;
     }
     doctor_user_find(&user);
-    doctor_add(work, DOCTOR_OK, "", "it runs as user %s, process %d", user.name,
-               (int)cli_daemon_pid());
+    if (pid > 0)
+        doctor_add(work, DOCTOR_OK, "", "it runs as user %s, process %d", user.name, (int)pid);
+    else
+        doctor_add(
+            work, DOCTOR_WARNING,
+            "see whether listen.socket was changed since it started: then " RESTART_REMEDY,
+            "it runs, because the lock of the spool is held, but %s names no process",
+            cli_status_file());
     check_age(work);
     report_answer(work);
 }

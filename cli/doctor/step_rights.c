@@ -64,6 +64,12 @@ add_denied(struct rights *rights, enum rights_kind kind, const char *what, const
     char remedy[DOCTOR_REMEDY_MAX] = "correct the path, or put it there";
 
     rights->wrong++;
+    if (error == ENOTDIR) {
+        doctor_add(rights->work, DOCTOR_FAILED,
+                   "a file has the name of a folder: move it away, or correct the path",
+                   "%s %s: %s", what, path, strerror(error));
+        return;
+    }
     if (error == EACCES)
         format_remedy(rights, kind, path, remedy);
     doctor_add(rights->work, DOCTOR_FAILED, remedy, "%s %s: user %s may not use it: %s", what,
@@ -109,7 +115,8 @@ static void check_spool_mode(struct rights *rights)
     char remedy[DOCTOR_REMEDY_MAX];
     struct stat st;
 
-    if (stat(directory, &st) < 0 || (st.st_mode & (S_IWGRP | S_IRWXO)) == 0)
+    if (stat(directory, &st) < 0 || !S_ISDIR(st.st_mode) ||
+        (st.st_mode & (S_IWGRP | S_IRWXO)) == 0)
         return;
     rights->wrong++;
     text_format(remedy, sizeof(remedy), "chmod 0700 %s", directory);
@@ -119,12 +126,25 @@ static void check_spool_mode(struct rights *rights)
                directory, (unsigned)st.st_mode & MODE_BITS);
 }
 
+/* May the user use the folder? False: errno says why not. What is no folder gives no right to
+ * enter, but that is not its fault. */
+static bool may_use_folder(const char *path, int mode)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return false;
+    }
+    return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
+}
+
 /* @missing: what to do if it is not there; it may be made when the daemon starts. */
 static void
 check_folder(struct rights *rights, const char *key, const char *path, const char *missing)
 {
     rights->checked++;
-    if (faccessat(AT_FDCWD, path, FOLDER, AT_EACCESS) == 0)
+    if (may_use_folder(path, FOLDER))
         return;
     if (errno != ENOENT) {
         add_denied(rights, RIGHTS_TO_WRITE, key, path);
@@ -189,7 +209,7 @@ static void check_audit_file(struct rights *rights, const char *file)
     struct stat st;
 
     folder_of(file, folder);
-    if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) < 0)
+    if (!may_use_folder(folder, W_OK | X_OK))
         add_denied(rights, RIGHTS_TO_WRITE, "folder of audit.file", folder);
     else if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
         doctor_add(rights->work, DOCTOR_FAILED,

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/view.h"
 #include "cli/verbs/reach.h"
+#include "cli/verbs/status_member.h"
 
 enum {
     ID_BYTES = 20,       /* of one in a request, with its comma */
@@ -110,7 +111,8 @@ static int send_simple(struct control *control,
 }
 
 struct holds {
-    bool is_held; /* everything is */
+    bool is_held;  /* everything is, by an operator */
+    bool is_stuck; /* no commit has room */
     bool has_held_lane;
 };
 
@@ -121,7 +123,8 @@ static int take_holds(void *userdata, json_t *answer)
     const json_t *lane;
     size_t i;
 
-    holds->is_held = json_is_true(json_object_get(json_object_get(status, "link"), "held"));
+    holds->is_held = json_is_true(status_member(status, "link", "all_held"));
+    holds->is_stuck = json_is_true(status_member(status, "link", "held"));
     json_array_foreach(json_object_get(status, "lanes"), i, lane)
         holds->has_held_lane |= json_is_true(json_object_get(lane, "held"));
     return EX_OK;
@@ -141,6 +144,9 @@ static void print_flushed(struct control *control)
     cli_silence_errors(false);
     if (holds.is_held)
         puts("The daemon connects, but all is held: nothing is sent until mqtt-spool release.");
+    else if (holds.is_stuck)
+        puts("The daemon connects, but nothing is sent until a commit has room: see mqtt-spool "
+             "status.");
     else if (holds.has_held_lane)
         puts("The daemon connects, and sends what waits, but nothing of a lane that is held "
              "(mqtt-spool status shows it; mqtt-spool release --lane NAME).");

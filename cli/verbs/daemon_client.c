@@ -5,6 +5,7 @@
  */
 #include "cli/verbs/daemon_client.h"
 
+#include "base/reload.h"
 #include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
 #include "cli/verbs/socket_remedy.h"
@@ -75,10 +76,17 @@ static int report_connect_error(const char *socket, int error, const char *remed
         return EX_TEMPFAIL;
     case ENOENT:
     case ECONNREFUSED:
-        cli_error(
-            "no daemon listens at %s: start the daemon (systemctl start mqtt-spoold), or name "
-            "its socket with --socket or -c",
-            socket);
+        if (cli_restart_waits("listen.socket"))
+            cli_error(
+                "no daemon listens at %s: the one that runs has another socket, because a "
+                "reload does not change listen.socket: " RESTART_REMEDY
+                ", or name its socket with --socket",
+                socket);
+        else
+            cli_error(
+                "no daemon listens at %s: start the daemon (systemctl start mqtt-spoold), or name "
+                "its socket with --socket or -c",
+                socket);
         return EX_UNAVAILABLE;
     default:
         cli_error("cannot connect to %s: %s", socket, strerror(error));

@@ -23,8 +23,9 @@ int cli_hold(const struct cli *cli, int argc, char **argv)
     static const struct command_verb hold = {
         .name = "hold",
         .help = help_text,
-        .done = "Held: nothing is sent. Messages are still accepted.",
-        .lane_done = {"Held: nothing of lane", "is sent. Messages are still accepted."},
+        .done = "Held: nothing is sent until mqtt-spool release. What comes in waits.",
+        .lane_done = {"Held: nothing of lane",
+                      "is sent until mqtt-spool release. What comes in waits."},
     };
 
     return command_run(&hold, cli, argc, argv);

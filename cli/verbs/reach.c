@@ -3,7 +3,8 @@
  * reach.c - where a verb finds the messages: the daemon, or the files of the spool
  *
  * Only the daemon knows what is in flight, so it is asked while it runs. Whether it does is
- * known by its lock: to connect would start it where systemd listens.
+ * known by its lock: to connect would start it where systemd listens. Or by its status file, if
+ * it runs with another folder than that of the configuration, which waits for a restart.
  */
 #include "cli/verbs/reach.h"
 
@@ -54,7 +55,7 @@ int reach_either(const struct cli *cli, struct reach *reach)
         return reach_daemon(cli, reach);
     const char *directory = reach->config->spool.directory;
     bool is_hidden = !cli_may_read(directory) && errno == EACCES;
-    if (!is_hidden && !spool_is_in_use(directory)) {
+    if (!is_hidden && !spool_is_in_use(directory) && !cli_restart_waits("spool.directory")) {
         reach->directory = directory;
         return reach_files(cli, reach);
     }

@@ -149,6 +149,8 @@ static void add_link(struct faults *faults)
         add_fault(faults, "link", true, "THE BROKER REFUSES EVERY MESSAGE: %s (code 0x%02X)",
                   cli_printable(reason, sizeof(reason), packet_reason_text(code)),
                   (unsigned)code);
+    if (*status_refused_waiting(root, text) != '\0')
+        add_fault(faults, "link", false, "%s", text);
     if (json_is_true(status_member(root, "link", "all_held")))
         add_fault(faults, "link", false, "HELD by an operator -> mqtt-spool release");
     if (*status_text(root, "link", "presence_error", text) != '\0')

@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -43,6 +44,22 @@ const char *status_size(const json_t *root,
     return cli_size(size > 0 ? (uint64_t)size : 0, text);
 }
 
+const char *status_refused_waiting(const json_t *root, char text[static STATUS_CELL_MAX])
+{
+    const char *state = json_string_value(status_member(root, "link", "state"));
+    int64_t refused = status_integer(root, "link", "refused_waiting");
+    int64_t messages = status_integer(root, "spool", "messages");
+
+    text[0] = '\0';
+    if (refused > 0 && (!state || strcmp(state, "refused") != 0))
+        text_format(text, STATUS_CELL_MAX,
+                    "THE BROKER REFUSES %" PRId64 " of %" PRId64 " message%s at %s last try; "
+                    "each is sent again after a pause",
+                    refused, messages, cli_plural((uint64_t)messages),
+                    cli_counted((uint64_t)messages, "its", "their"));
+    return text;
+}
+
 /* Is the time of the member @name of the link after that of its last error? */
 static bool is_after_error(const json_t *root, const char *name)
 {
@@ -61,6 +78,8 @@ bool status_link_error_is_over(const json_t *root)
     bool is_idle = is_held || status_integer(root, "spool", "messages") == 0;
 
     if (!is_held && (!state || strcmp(state, "online") != 0))
+        return false;
+    if (status_integer(root, "link", "refused_waiting") > 0)
         return false;
     return is_after_error(root, "acknowledged") || (is_idle && is_after_error(root, "since"));
 }

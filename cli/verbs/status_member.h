@@ -28,8 +28,13 @@ const char *status_size(const json_t *root,
                         const char *name,
                         char text[static STATUS_CELL_MAX]);
 
+/* "THE BROKER REFUSES 2 of 3 messages at their last try; each is sent again after a pause";
+ * "": none, or the link is refused and refuses all. Returns @text. */
+const char *status_refused_waiting(const json_t *root, char text[static STATUS_CELL_MAX]);
+
 /* The link is connected and has been good since its last error: the broker has acknowledged a
- * message since; or it came up since, and none is to be sent. False: no, or not known. */
+ * message since, and none waits that it refused at the last try; or the link came up since, and
+ * none is to be sent. False: no, or not known. */
 bool status_link_error_is_over(const json_t *root);
 
 /* "next attempt in 12 s; at once: mqtt-spool flush"; "": the link waits for none. Returns

@@ -132,7 +132,8 @@ static void print_daemon(const struct status_page *page)
         puts("daemon    running, but its status file cannot be read; what the spool says "
              "follows\n"
              "          (the status file is in the folder of listen.socket; is -c or --socket "
-             "right?)");
+             "right?\n"
+             "          A changed listen.socket holds from the next restart on)");
         return;
     }
     printf("daemon    mqtt-spoold %s, running for %s, pid %s\n",
@@ -194,6 +195,8 @@ static void print_link_history(const json_t *root)
     else if (status_member(root, "link", "acknowledged"))
         fputs(", no acknowledgement since the daemon's start", stdout);
     puts("");
+    if (*status_refused_waiting(root, when) != '\0')
+        printf("          %s\n", when);
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
         puts("          no error of the connection");
     else
@@ -388,6 +391,20 @@ static void print_salvage(const json_t *root)
                "could be\n          read. Compare what the producers sent\n");
 }
 
+/* Of a lane that is no longer configured. */
+static void print_left(const json_t *root, bool is_held)
+{
+    bool all_held = json_is_true(status_member(root, "link", "all_held"));
+
+    if (is_held)
+        printf(
+            "          nothing new comes in; what is left waits until mqtt-spool release%s\n",
+            all_held ? "" : " --lane NAME");
+    else
+        puts("          nothing new comes in; what is left is sent, within the limits of "
+             "\"default\"");
+}
+
 /* Where there is "default" alone the line of the spool says it all. */
 static void print_lanes(const json_t *root)
 {
@@ -401,15 +418,15 @@ static void print_lanes(const json_t *root)
     json_array_foreach(lanes, i, lane) {
         char name[CELL_MAX], amount[2 * CELL_MAX], oldest[CELL_MAX];
         bool has_left = status_lane_has_left(lane);
+        bool is_held = json_is_true(json_object_get(lane, "held"));
 
         printf("%-9s %-16s %s, oldest %s%s%s\n", head, cell(lane, NULL, "name", name),
                amount_cell(lane, has_left ? NULL : lane, amount),
                span_cell(lane, NULL, "oldest_age_ms", 1, oldest),
-               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "",
+               is_held ? ", HELD by an operator" : "",
                has_left ? ", no longer configured" : "");
         if (has_left && status_integer(lane, NULL, "messages") > 0)
-            puts("          nothing new comes in; what is left is sent, within the limits of "
-                 "\"default\"");
+            print_left(root, is_held);
         print_evicting(lane);
         head = "";
     }

@@ -6,10 +6,11 @@
  * file is read: it writes its status beside its socket, as one JSON object, each
  * status_interval. The lock on the spool decides whether it runs, not that
  * file, which a killed daemon leaves behind; if the spool's folder may not be
- * read, the process that the file names decides, and a status that cannot be made
- * is reported with that. While no daemon runs, the same
- * object is made from the database, with every member, so that a reader needs
- * to know one form only; what is not known then is null, 0 or "".
+ * read, or is one that waits for a restart, the process that the file names
+ * decides, and a status that cannot be made is reported with that. While no
+ * daemon runs, the same object is made from the database, with every member, so
+ * that a reader needs to know one form only; what is not known then is null, 0
+ * or "".
  */
 #include "cli/verbs/status_source.h"
 
@@ -82,10 +83,18 @@ static void load_status_file(struct status_source *status)
         source_replace(status, line, root);
 }
 
+/* And not that of an option. */
+static bool is_directory_configured(const struct status_source *status)
+{
+    return status->owned_config && status->directory == status->owned_config->spool.directory;
+}
+
 static bool is_running(const struct status_source *status)
 {
     json_int_t pid = json_integer_value(json_object_get(status->root, "pid"));
 
+    if (is_directory_configured(status) && cli_restart_waits("spool.directory"))
+        return true;
     if (status->directory && cli_may_read(status->directory))
         return spool_is_in_use(status->directory);
     return cli_process_runs(pid);

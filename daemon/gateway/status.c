@@ -171,11 +171,18 @@ static const char *link_state_name(const struct gateway *gateway,
     return is_link_refused(gateway, link) ? "refused" : uplink_state_name(link->state);
 }
 
-/* The link forgets an error when the connection has lasted; a refused one has its cause as long
- * as it is refused. */
-static void describe_refused(const struct refusal *refusal, struct uplink_link *link)
+/* The link forgets an error when the connection has lasted. A refused one has its cause as long
+ * as it is refused, and so has one as long as single messages are: what ended an earlier
+ * connection is over by then. */
+static void describe_refused(const struct gateway *gateway, struct uplink_link *link)
 {
-    if (link->last_error[0] != '\0')
+    const struct refusal *refusal = gateway->forward.refusal;
+    bool waits = spool_refused_messages(gateway->spool) > 0 && refusal->code_boot_ms > 0;
+
+    if (link->state != UPLINK_ONLINE || (!refusal->is_refused && !waits))
+        return;
+    if (link->last_error[0] != '\0' &&
+        (refusal->is_refused || link->last_error_boot_ms >= link->since_boot_ms))
         return;
     (void)snprintf(link->last_error, sizeof(link->last_error),
                    "the broker refused a message: %s (code 0x%02X)",
@@ -207,8 +214,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     struct uplink_link *link = &texts->link;
 
     uplink_get_link(gateway->uplink, link);
-    if (is_link_refused(gateway, link))
-        describe_refused(gateway->forward.refusal, link);
+    describe_refused(gateway, link);
     format_boot_time(gateway, link_since_boot_ms(gateway, link), texts->since);
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
     format_boot_time(gateway, link->next_attempt_boot_ms, texts->next_attempt);
@@ -230,6 +236,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .protocol = link->protocol,
         .window = link->window,
         .late_answers = link->late_answers,
+        .refused_waiting = spool_refused_messages(gateway->spool),
         .refused_code =
             gateway->forward.refusal->is_refused ? gateway->forward.refusal->code : 0,
         .unsubscribed = gateway->counters.unsubscribed,

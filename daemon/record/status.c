@@ -259,6 +259,7 @@ record_write_link(struct json *json, const struct record_link *link, const struc
         json_unsigned(json, "refused_code", (unsigned)link->refused_code);
     else
         json_null_value(json, "refused_code");
+    json_unsigned(json, "refused_waiting", link->refused_waiting);
     json_unsigned(json, "no_subscriber", link->unsubscribed);
     json_bool(json, "held", link->is_held);
     json_bool(json, "all_held", spool_is_held(spool, NULL));

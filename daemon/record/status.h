@@ -35,6 +35,7 @@ struct record_link {
     const char *protocol;
     unsigned window;
     uint64_t late_answers;
+    uint64_t refused_waiting;   /* messages that it refused at their last try */
     int refused_code;           /* why the broker refuses everything; 0: it does not */
     uint64_t unsubscribed;      /* deliveries for which the broker had no subscriber */
     bool is_held;               /* nothing is sent until a commit has room */

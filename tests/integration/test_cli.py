@@ -711,7 +711,8 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
                                "next_attempt": None,
                                "acknowledged": "",
                                "certificate_expires": "", "protocol": "", "window": 0,
-                               "late_answers": 0, "refused_code": None, "no_subscriber": 0,
+                               "late_answers": 0, "refused_code": None, "refused_waiting": 0,
+                               "no_subscriber": 0,
                                "held": False, "all_held": False,
                                "presence_error": None,
                                "rate": {"messages": 0, "bytes": 0}}, "link")
@@ -800,6 +801,30 @@ def the_status_says_when_the_broker_acknowledged_and_failed_last():
     gateway.wait_link()
     link = gateway.fresh_status()["link"]
     equal((link["last_error_time"], link["acknowledged"]), (None, ""), "after a restart")
+    gateway.stop()
+
+
+@case
+def an_error_is_not_over_while_a_message_waits_after_its_refusal():
+    broker = FakeBroker(reason=0x97, reason_at="bad/").start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, uplink={"backoff": {"min": "10m", "max": "10m"}}).start()
+    gateway.wait_link()
+    with gateway.client(5) as client:
+        for number in range(3):
+            client.publish_wait("bad/%d" % number, b"x")
+        wait_for(lambda: gateway.status()["link"]["refused_waiting"] == 3, 20, gateway.status)
+        error_time = gateway.status()["link"]["last_error_time"]
+        client.publish_wait("good", b"x")
+        wait_for(lambda: gateway.status()["link"]["acknowledged"] > error_time, 20, gateway.status)
+    wait_for_page(gateway, "link      online", "THE BROKER REFUSES 3 of 3 messages at their last try",
+                  " ago: the broker refused a message: quota exceeded")
+    check("which is over" not in page_of(gateway), "the page", page_of(gateway))
+    broker.change(reason=0)
+    equal(gateway.tool("flush").returncode, OK, "flush")
+    gateway.wait_drained()
+    wait_for(lambda: gateway.status()["link"]["refused_waiting"] == 0, 20, gateway.status)
+    wait_for_page(gateway, " ago, which is over: the broker refused")
     gateway.stop()
 
 

@@ -377,6 +377,23 @@ def rights_are_those_of_the_user_of_the_daemon():
 
 
 @case
+def a_file_in_the_place_of_a_folder_is_no_lack_of_rights():
+    gateway = Gateway()
+    file = os.path.join(gateway.folder, "file")
+    with open(file, "w"):
+        pass
+    for folder in (file, os.path.join(file, "below")):
+        gateway.configure(spool={"directory": folder},
+                          listen={"socket": os.path.join(folder, "publish.sock")},
+                          audit={"file": os.path.join(folder, "audit.jsonl")})
+        seen = doctor(gateway)
+        for step, what in (("rights", "spool.directory"), ("rights", "folder of listen.socket"),
+                           ("audit", "folder of audit.file")):
+            found = seen.finds("failed", step, what, folder, "Not a directory", "move it away")
+            check("chown" not in found["remedy"] and "may not" not in found["seen"], "rights", found)
+
+
+@case
 def a_secret_is_for_the_daemon_alone_and_never_for_a_group():
     gateway = Gateway().start()  # so its user is the one of this test
     files = {}

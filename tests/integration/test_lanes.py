@@ -353,6 +353,23 @@ def a_large_message_that_seldom_fits_the_window_gets_its_place():
 
 
 @case
+def a_removed_lane_that_is_held_waits_for_its_release():
+    gateway = Gateway(lanes=[ALARMS, BULK]).start()
+    publish(gateway, ["x/alarm"] * 3)
+    gateway.stop()
+    gateway.configure(lanes=[BULK])
+    gateway.start()
+    done = gateway.tool("hold", "--lane", "alarms").stdout.decode()
+    check("nothing of lane \"alarms\" is sent" in done and "accepted" not in done, "hold", done)
+    page = gateway.tool("status").stdout.decode()
+    check("nothing new comes in; what is left waits until mqtt-spool release" in page, "held", page)
+    equal(gateway.tool("release", "--lane", "alarms").returncode, 0, "release")
+    page = gateway.tool("status").stdout.decode()
+    check("nothing new comes in; what is left is sent" in page, "released", page)
+    gateway.stop()
+
+
+@case
 def a_lane_removed_before_a_restart_still_delivers_what_it_holds_under_its_name():
     broker = Mosquitto().start()
     link = Link(broker.port)

@@ -505,6 +505,72 @@ def hup_names_all_that_needs_a_restart_in_one_line():
     gateway.stop()
 
 
+def reload_in_part(gateway, **settings):
+    gateway.configure(**settings)
+    gateway.hup()
+    wait_for(lambda: "reloaded applied=part\n" in gateway.log(), 10, "something left over")
+
+
+def finds(gateway, *words):
+    """The page of the doctor has all @words, and no fault that is none."""
+    page = " ".join(gateway.tool("doctor").stdout.decode().split())
+    for word in words:
+        check(word in page, "doctor says " + word, page)
+    for word in ("does not run", "process 0", "limit on clients"):
+        check(word not in page, "doctor says nothing of " + word, page)
+
+
+@case
+def a_directory_that_waits_for_a_restart_hides_no_daemon_that_runs():
+    gateway = Gateway().start()
+    with gateway.client(5) as client:
+        client.publish_wait("plant/t1", b"x")
+    other = os.path.join(gateway.folder, "spool2")
+    reload_in_part(gateway, spool={"directory": other})
+    for is_made in (False, True):
+        if is_made:
+            os.mkdir(other)
+        wait_for(lambda: gateway.status()["configuration"]["restart_keys"] == "spool.directory", 10,
+                 gateway.status)
+        page = gateway.tool("status").stdout.decode()
+        for word in ("RESTART NEEDED: a reload does not change spool.directory", "spool     1 of"):
+            check(word in page, word, page)
+        done = gateway.tool("list")
+        check(b"plant/t1" in done.stdout, "list asks the daemon", done)
+        for verb in ("check", "audit"):
+            done = gateway.tool(verb)
+            check(done.returncode not in (0, 1), "exit code of " + verb, done)
+            for word in ("there is no spool in %s" % other, "process %d" % gateway.process.pid,
+                         "systemctl restart mqtt-spoold", "--directory"):
+                check(word in done.stderr.decode(), verb + " says " + word, done.stderr)
+        finds(gateway, "a reload does not change spool.directory")
+    gateway.stop()
+    done = gateway.tool("check")
+    check(b"the daemon never ran with this directory" in done.stderr, "without a daemon", done)
+
+
+@case
+def a_socket_that_waits_for_a_restart_is_named_by_the_tool():
+    gateway = Gateway().start()
+    reload_in_part(gateway, listen={"socket": os.path.join(gateway.run_folder, "other.sock")})
+    page = gateway.tool("status").stdout.decode()
+    check("a reload does not change listen.socket" in page, "the page", page)
+    finds(gateway, "a reload does not change listen.socket", "process %d" % gateway.process.pid)
+    done = gateway.tool("flush")
+    check(b"no daemon listens" in done.stderr and b"restart mqtt-spoold" in done.stderr, "flush", done)
+    gateway.stop()
+
+
+@case
+def a_socket_in_another_folder_is_told_from_a_daemon_that_does_not_answer():
+    gateway = Gateway().start()
+    reload_in_part(gateway, listen={"socket": os.path.join(gateway.folder, "publish.sock")})
+    page = " ".join(gateway.tool("status").stdout.decode().split())
+    check("A changed listen.socket holds from the next restart on" in page, "the page", page)
+    finds(gateway, "systemctl restart mqtt-spoold", "listen.socket")
+    gateway.stop()
+
+
 def reload(gateway, **settings):
     count = gateway.log().count("reloaded")
     gateway.configure(**settings)

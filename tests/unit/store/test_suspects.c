@@ -198,6 +198,34 @@ static void refusals_are_counted_by_message(void **state)
     }
 }
 
+/* By either call, and each once. */
+static void messages_that_were_refused_are_counted_until_they_end(void **state)
+{
+    const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE};
+    struct fixture *f = *state;
+    unsigned refusals = 0;
+    uint64_t mark;
+
+    append_many(f, 3);
+    for (int i = 0; i < 3; i++)
+        (void)next(f);
+    assert_int_equal(spool_refused_messages(f->spool), 0);
+    (void)spool_mark_refused(f->spool, 1, 0); /* asks only */
+    assert_int_equal(spool_refused_messages(f->spool), 0);
+    assert_int_equal(spool_count_refusal(f->spool, 1, 7, &refusals, &mark), 0);
+    (void)spool_mark_refused(f->spool, 1, 1);
+    (void)spool_mark_refused(f->spool, 2, 1);
+    assert_int_equal(spool_refused_messages(f->spool), 2);
+    assert_int_equal(spool_return(f->spool, 1, 0), 0);
+    assert_int_equal(next(f).id, 1);
+    assert_int_equal(spool_refused_messages(f->spool), 2);
+    assert_int_equal(spool_settle(f->spool, 1, &delivered, f->now.boot_ms), 0);
+    assert_int_equal(spool_settle(f->spool, 3, &delivered, f->now.boot_ms), 0);
+    assert_int_equal(spool_refused_messages(f->spool), 1);
+    commit(f);
+    assert_int_equal(spool_refused_messages(f->spool), 1);
+}
+
 #define ON_SPOOL(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -211,6 +239,7 @@ int main(void)
         ON_SPOOL(a_row_without_its_message_is_found),
         ON_SPOOL(one_message_is_handed_out_by_its_id),
         ON_SPOOL(refusals_are_counted_by_message),
+        ON_SPOOL(messages_that_were_refused_are_counted_until_they_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

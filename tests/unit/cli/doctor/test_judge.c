@@ -179,6 +179,13 @@ static void an_error_of_the_link_counts_until_the_next_acknowledgement(void **st
     assert_found(judge("{'link': {'last_error': 'refused', 'remedy': 'ask', 'acknowledged': '',"
                        "'last_error_time': '2026-11-01T11:00:00.000Z'}}"),
                  "ok its link is online, 0 messages", "-> \n");
+    assert_found(judge("{'link': {'last_error': 'refused', 'remedy': 'ask',"
+                       "'refused_waiting': 2, 'acknowledged': '2026-11-01T11:59:59.000Z',"
+                       "'last_error_time': '2026-11-01T11:00:00.000Z'},"
+                       "'spool': {'messages': 3}}"),
+                 "warning its link is online, 3 messages are spooled, 2 of them refused by the "
+                 "broker at the last try; last error: refused",
+                 "-> ask\n");
     assert_found(judge("{'link': {'state': 'connecting'}}"), "warning its link is connecting",
                  "mqtt-spool status");
     assert_found(judge("{'link': {'state': 'connecting', 'last_error': 'refused',"

@@ -461,6 +461,24 @@ static void a_lane_that_left_the_configuration_evicts_nothing(void **state)
     assert_lacks(text, "EVICTS");
 }
 
+/* Nothing of it is sent: no promise of that. */
+static void a_lane_that_left_the_configuration_waits_while_it_is_held(void **state)
+{
+    const char *text =
+        own_page("{\"lanes\":[{\"name\":\"default\",\"configured\":true},{\"name\":\"old\","
+                 "\"messages\":5,\"held\":true,\"configured\":false}]}");
+
+    (void)state;
+    assert_contains(text, ", HELD by an operator, no longer configured\n"
+                          "          nothing new comes in; what is left waits until mqtt-spool "
+                          "release --lane NAME\n");
+    assert_lacks(text, "is sent, within");
+    text = own_page("{\"link\":{\"all_held\":true},\"lanes\":[{\"name\":\"default\"},{\"name\":"
+                    "\"old\",\"messages\":5,\"held\":true,\"configured\":false}]}");
+    assert_contains(text, "          nothing new comes in; what is left waits until mqtt-spool "
+                          "release\n");
+}
+
 static void what_an_operator_holds_is_named(void **state)
 {
     (void)state;
@@ -638,6 +656,7 @@ int main(void)
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
         cmocka_unit_test(a_full_lane_that_evicts_has_a_remark),
         cmocka_unit_test(a_lane_that_left_the_configuration_evicts_nothing),
+        cmocka_unit_test(a_lane_that_left_the_configuration_waits_while_it_is_held),
         cmocka_unit_test(what_an_operator_holds_is_named),
         cmocka_unit_test(what_was_refused_before_is_counted),
         cmocka_unit_test(a_short_disk_has_its_cause_and_its_remedy),

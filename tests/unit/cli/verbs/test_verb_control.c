@@ -138,15 +138,21 @@ static const char *const *answer_held(const char *request)
 {
     static const char *const done[] = {OK_ANSWER("flush"), NULL};
     static const char *const status[] = {
+        "{\"command\":\"status\",\"ok\":true,\"status\":{\"link\":{\"all_held\":true},"
+        "\"lanes\":[{\"held\":true}]},\"last\":true}",
+        NULL};
+    static const char *const stuck[] = {
         "{\"command\":\"status\",\"ok\":true,\"status\":{\"link\":{\"held\":true}},\"last\":true}",
         NULL};
     static const char *const lane[] = {
-        "{\"command\":\"status\",\"ok\":true,\"status\":{\"link\":{\"held\":false},"
+        "{\"command\":\"status\",\"ok\":true,\"status\":{\"link\":{\"all_held\":false},"
         "\"lanes\":[{\"held\":false},{\"held\":true}]},\"last\":true}",
         NULL};
 
     if (!strstr(request, "\"status\""))
         return done;
+    if (answers[1])
+        return stuck;
     return answers[0] ? lane : status;
 }
 
@@ -159,6 +165,10 @@ static void a_flush_of_what_is_held_names_the_release(void **state)
     answers[0] = "";
     assert_int_equal(RUN(cli_flush, "flush"), EX_OK);
     assert_contains(tool.out, "sends what waits, but nothing of a lane that is held");
+    answers[1] = "";
+    assert_int_equal(RUN(cli_flush, "flush"), EX_OK);
+    assert_contains(tool.out, "connects, but nothing is sent until a commit has room: see");
+    assert_null(strstr(tool.out, "release"));
     assert_int_equal(RUN(cli_flush, "flush", "--json"), EX_OK);
     assert_string_equal(tool.out, "{\"command\":\"flush\",\"ok\":true}\n");
 }

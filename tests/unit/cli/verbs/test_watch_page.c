@@ -226,6 +226,20 @@ static void the_last_error_names_the_link(void **state)
            "\n          -> see the cable");
 }
 
+static void an_error_is_present_while_messages_wait_after_their_refusal(void **state)
+{
+    (void)state;
+    expect(
+        page_of("{\"link\":{\"last_error\":\"no quota\",\"refused_waiting\":2,"
+                "\"last_error_time\":\"2026-11-01T12:00:05.000Z\","
+                "\"acknowledged\":\"2026-11-01T12:01:02.000Z\"},"
+                "\"spool\":{\"messages\":3}}",
+                100, 24),
+        "\nlink      THE BROKER REFUSES 2 of 3 messages at their last try; each is sent again "
+        "after a pause"
+        "\nlink      last error 1 min ago: no quota");
+}
+
 static void an_error_that_is_over_is_no_present_one(void **state)
 {
     (void)state;
@@ -270,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_lane_that_left_the_configuration_has_no_fill),
         cmocka_unit_test(a_remedy_goes_on_in_rows_that_are_left),
         cmocka_unit_test(the_last_error_names_the_link),
+        cmocka_unit_test(an_error_is_present_while_messages_wait_after_their_refusal),
         cmocka_unit_test(an_error_that_is_over_is_no_present_one),
         cmocka_unit_test(a_pause_of_the_link_has_its_end),
         cmocka_unit_test(how_to_quit_is_said_in_narrow_terminals_too),

@@ -122,6 +122,45 @@ static void a_refused_link_has_its_cause_and_its_time(void **state)
     expect_member("\"refused_code\":151");
 }
 
+/* The link has forgotten its last error, and accepts others; what it refused waits. */
+static void what_is_refused_keeps_the_cause_of_a_link_that_is_online(void **state)
+{
+    char clock[CLOCK_TEXT_MAX], time[CLOCK_TEXT_MAX + 16];
+
+    (void)state;
+    (void)fakes_open("");
+    publish_and_commit(4);
+    expect_member("\"refused_waiting\":0");
+    fakes_answer(1, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+    fakes_answer(2, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+    clock_format(fakes.gateway->turn.now.wall_ms, clock);
+    (void)snprintf(time, sizeof(time), "error_time\":\"%s\"", clock);
+    pass_time(90000);
+    fakes_answer(3, UPLINK_DELIVERED, -1);
+    fakes_answer(4, UPLINK_DELIVERED, -1);
+    expect_member("\"state\":\"online\"");
+    expect_member("\"refused_waiting\":2");
+    expect_member(
+        "\"last_error\":\"the broker refused a message: quota exceeded (code 0x97)\"");
+    expect_member(time);
+    (void)snprintf(fakes.link.last_error, sizeof(fakes.link.last_error), "connection lost");
+    fakes.link.last_error_boot_ms = fakes.gateway->turn.now.boot_ms;
+    expect_member("\"last_error\":\"connection lost\"");
+    fakes.link.since_boot_ms = fakes.link.last_error_boot_ms + 1; /* it came up again */
+    expect_member(
+        "\"last_error\":\"the broker refused a message: quota exceeded (code 0x97)\"");
+    fakes.link.state = UPLINK_CONNECTING;
+    expect_member("\"last_error\":\"connection lost\"");
+    fakes.link.state = UPLINK_ONLINE;
+    fakes.link.last_error[0] = '\0';
+    pass_time(1000);
+    fakes_edge();
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_answer(2, UPLINK_DELIVERED, -1);
+    expect_member("\"refused_waiting\":0");
+    expect_member("\"last_error\":null");
+}
+
 /* @ago_ms: before now. */
 static void expect_since(const char *state, int64_t ago_ms)
 {
@@ -332,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FAKES_TEST(it_says_what_came_and_went),
         FAKES_TEST(a_refused_link_has_its_cause_and_its_time),
+        FAKES_TEST(what_is_refused_keeps_the_cause_of_a_link_that_is_online),
         FAKES_TEST(a_hold_and_its_end_have_their_own_times),
         FAKES_TEST(what_a_hold_has_covered_is_shown_since_its_end),
         FAKES_TEST(it_says_what_a_hup_has_not_applied),

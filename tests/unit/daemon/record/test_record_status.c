@@ -46,7 +46,8 @@ static void what_is_not_known_of_the_link_is_empty(void **state)
         "\"connects\":0,\"last_error\":null,\"last_error_time\":null,\"remedy\":null,"
         "\"next_attempt\":null,"
         "\"acknowledged\":\"\",\"certificate_expires\":\"\",\"protocol\":\"\","
-        "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"no_subscriber\":0,\"held\":false,"
+        "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"refused_waiting\":0,"
+        "\"no_subscriber\":0,\"held\":false,"
         "\"all_held\":false,\"presence_error\":null,\"rate\":{\"messages\":0,\"bytes\":0}}"));
 }
 
