@@ -565,7 +565,7 @@ static void model_check(struct model *m)
     struct spool_ledger ledger = ledger_of(m->f);
     uint64_t spooled = 0;
     uint64_t done = 0;
-    for (uint64_t id = 1; id < MODEL_MAX; id++) {
+    for (uint64_t id = 1; id <= m->last_id; id++) {
         spooled += m->committed[id] == PENDING;
         done += m->committed[id] == DONE;
     }
