@@ -442,6 +442,7 @@ struct model {
     enum model_state *committed;
     uint64_t last_id;
     uint64_t last_seq;
+    struct spool_limits limits;
     unsigned seed;
     bool is_open; /* a batch with appends or evictions */
 };
@@ -543,6 +544,7 @@ static void model_resolve(struct model *m)
 static void model_crash(struct model *m)
 {
     reopen_spool(m->f);
+    set_limits(m->f, m->limits);
     m->is_open = false;
     m->last_id = 0;
     for (uint64_t id = 1; id < MODEL_MAX; id++) {
@@ -554,10 +556,11 @@ static void model_crash(struct model *m)
 
 static void model_limits(struct model *m)
 {
-    set_limits(m->f, (struct spool_limits){.max_messages = 20 + roll(m, 200),
-                                           .max_bytes = 3000 + roll(m, 20000),
-                                           .max_age_ms = 1000 + roll(m, 20000),
-                                           .when_full = SPOOL_EVICT_OLDEST});
+    m->limits = (struct spool_limits){.max_messages = 20 + roll(m, 200),
+                                      .max_bytes = 3000 + roll(m, 20000),
+                                      .max_age_ms = 1000 + roll(m, 20000),
+                                      .when_full = SPOOL_EVICT_OLDEST};
+    set_limits(m->f, m->limits);
 }
 
 static void model_check(struct model *m)
