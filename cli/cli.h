@@ -193,6 +193,9 @@ const char *cli_status_file(void);
  * process. */
 #define CLI_STATUS_MAX ((size_t)1024 * 1024)
 char *cli_read_status(void);
+struct json_t;
+/* The object in it, owned; NULL: it cannot be read, or is none. */
+struct json_t *cli_parse_status(void);
 /* The id of the daemon's process, from that file; 0: it does not run, or is not known. */
 pid_t cli_daemon_pid(void);
 /* Does the daemon run, and is @key one that the last HUP did not change? From that file: false

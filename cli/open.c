@@ -189,20 +189,6 @@ bool cli_process_runs(int64_t pid)
     return state != 'Z' && state != 'X';
 }
 
-/* Does the status report moved files, and does the daemon that wrote it run? */
-static bool is_moved_status(const char *text)
-{
-    json_t *root = json_loads(text, 0, NULL);
-    const char *cause =
-        json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
-    bool is_moved = cause && strcmp(cause, "spool_moved") == 0;
-    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
-    bool is_alive = cli_process_runs(pid);
-
-    json_decref(root);
-    return is_moved && is_alive;
-}
-
 char *cli_read_status(void)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, status_file, O_RDONLY, 0);
@@ -227,24 +213,33 @@ const char *cli_status_file(void)
     return status_file;
 }
 
-pid_t cli_daemon_pid(void)
+json_t *cli_parse_status(void)
 {
-    char *text = cli_read_status();
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+    AUTO_FREE char *text = cli_read_status();
+
+    return text ? json_loads(text, 0, NULL) : NULL;
+}
+
+/* The id of the process that wrote @root, if it runs; else 0. */
+static pid_t running_pid(const json_t *root)
+{
     json_int_t pid = json_integer_value(json_object_get(root, "pid"));
 
-    json_decref(root);
-    free(text);
     return cli_process_runs(pid) ? (pid_t)pid : 0;
 }
 
-bool cli_restart_waits(const char *key)
+pid_t cli_daemon_pid(void)
 {
-    char *text = cli_read_status();
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
-    const char *keys = json_string_value(
-        json_object_get(json_object_get(root, "configuration"), "restart_keys"));
-    bool is_alive = cli_process_runs(json_integer_value(json_object_get(root, "pid")));
+    json_t *root = cli_parse_status();
+    pid_t pid = running_pid(root);
+
+    json_decref(root);
+    return pid;
+}
+
+/* Is @key one of @keys, which are separated by commas? @keys: NULL: none. */
+static bool has_key(const char *keys, const char *key)
+{
     size_t size = strlen(key);
 
     while (keys &&
@@ -252,17 +247,29 @@ bool cli_restart_waits(const char *key)
         keys = strchr(keys, ',');
         keys = keys ? keys + 1 : NULL;
     }
+    return keys;
+}
+
+bool cli_restart_waits(const char *key)
+{
+    json_t *root = cli_parse_status();
+    const json_t *configuration = json_object_get(root, "configuration");
+    bool waits =
+        running_pid(root) > 0 &&
+        has_key(json_string_value(json_object_get(configuration, "restart_keys")), key);
+
     json_decref(root);
-    free(text);
-    return keys && is_alive;
+    return waits;
 }
 
 bool cli_spool_is_moved(void)
 {
-    char *text = cli_read_status();
-    bool is_moved = text && is_moved_status(text);
+    json_t *root = cli_parse_status();
+    const char *cause =
+        json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
+    bool is_moved = cause && strcmp(cause, "spool_moved") == 0 && running_pid(root) > 0;
 
-    free(text);
+    json_decref(root);
     return is_moved;
 }
 

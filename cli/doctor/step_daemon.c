@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -46,19 +45,9 @@ static bool is_running(const struct doctor_work *work)
                                                 : cli_daemon_pid() > 0;
 }
 
-/* Return: owned; NULL: there is none. */
-static json_t *read_file(void)
-{
-    char *text = cli_read_status();
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
-
-    free(text);
-    return root;
-}
-
 static void check_age(struct doctor_work *work)
 {
-    json_t *root = read_file();
+    json_t *root = cli_parse_status();
     int64_t interval_ms = work->config ? (int64_t)work->config->status_interval_ms : 0;
     int64_t stale_ms = interval_ms * STALE_INTERVALS;
     char span[CLOCK_SPAN_MAX];
@@ -101,12 +90,12 @@ static void report_no_status(struct doctor_work *work, int connack)
             "it runs and answers a CONNECT at %s with code 0x%02X: access has no entry for "
             "this user (uid %u)",
             socket, (unsigned)connack, (unsigned)geteuid());
-        judge(work, read_file());
+        judge(work, cli_parse_status());
     } else if (connack > 0) {
         doctor_add(work, DOCTOR_FAILED, "look at journalctl -u mqtt-spoold (client_refused)",
                    "it refuses a CONNECT at %s with code 0x%02X: %s", socket, (unsigned)connack,
                    publish_connack_text(connack));
-        judge(work, read_file());
+        judge(work, cli_parse_status());
     } else if (connack == 0) {
         doctor_add(work, DOCTOR_FAILED, "try again; look at journalctl -u mqtt-spoold",
                    "it accepts a CONNECT at %s, but does not answer with its status", socket);
@@ -126,7 +115,7 @@ static void report_no_socket(struct doctor_work *work)
                "; else look at its log for what removed the socket",
                "it runs, but there is no socket %s: a reload does not change listen.socket",
                work->socket);
-    judge(work, read_file());
+    judge(work, cli_parse_status());
 }
 
 static void report_answer(struct doctor_work *work)
@@ -143,7 +132,7 @@ static void report_answer(struct doctor_work *work)
     if (faccessat(AT_FDCWD, socket, W_OK, AT_EACCESS) < 0 && errno == EACCES) {
         doctor_add(work, DOCTOR_SKIPPED, socket_remedy(socket, remedy),
                    "this user may not open %s", socket);
-        judge(work, read_file());
+        judge(work, cli_parse_status());
         return;
     }
     cli_silence_errors(true);

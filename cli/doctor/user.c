@@ -7,7 +7,6 @@
 #include "cli/cli.h"
 
 #include <grp.h>
-#include <jansson.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,12 +28,13 @@ static void set_name(struct doctor_user *user)
 void doctor_user_find(struct doctor_user *ret)
 {
     const struct passwd *entry = getpwnam(UNIT_USER);
+    pid_t pid = cli_daemon_pid();
     char process[32];
     struct stat st;
 
     *ret = (struct doctor_user){.uid = geteuid(), .gid = getegid()};
-    (void)snprintf(process, sizeof(process), "/proc/%d", (int)cli_daemon_pid());
-    if (cli_daemon_pid() > 0 && stat(process, &st) == 0) {
+    (void)snprintf(process, sizeof(process), "/proc/%d", (int)pid);
+    if (pid > 0 && stat(process, &st) == 0) {
         ret->uid = st.st_uid;
         ret->gid = st.st_gid;
         ret->is_daemons = true;

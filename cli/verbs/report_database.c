@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -41,15 +40,13 @@ static bool read_written(int64_t pid, uint64_t *ret)
 /* Of the daemon whose status file is beside the configured socket. */
 static void read_writes(struct page_writes *writes)
 {
-    char *text = cli_read_status();
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+    json_t *root = cli_parse_status();
     int64_t pid = json_integer_value(json_object_get(root, "pid"));
 
     writes->span_ms = json_integer_value(json_object_get(root, "uptime_ms"));
     writes->is_known =
         writes->span_ms > 0 && cli_process_runs(pid) && read_written(pid, &writes->bytes);
     json_decref(root);
-    free(text);
 }
 
 static int take_record(void *userdata, const struct spool_record *record)
