@@ -206,6 +206,8 @@ bool cli_restart_waits(const char *key);
     "other one; its log says what it needs (spool_moved, spool_not_restored)"
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
+/* Is there a folder at @path? False: errno says why not, ENOTDIR of something else. */
+bool cli_is_folder(const char *path);
 /*
  * cli_process_runs() - does the process with this id run?
  *

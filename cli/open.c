@@ -148,6 +148,16 @@ int cli_find_socket(const struct cli *cli,
     return code;
 }
 
+bool cli_is_folder(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return false;
+    errno = ENOTDIR;
+    return S_ISDIR(st.st_mode);
+}
+
 bool cli_may_read(const char *directory)
 {
     return faccessat(AT_FDCWD, directory, R_OK | X_OK, AT_EACCESS) == 0;

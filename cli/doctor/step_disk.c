@@ -24,7 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -279,24 +278,13 @@ static void report_room(struct doctor_work *work, uint64_t free_bytes)
                free_text, reserve_text, present_text, limits_text);
 }
 
-/* False: errno says why. */
-static bool is_folder(const char *path)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        return false;
-    errno = ENOTDIR;
-    return S_ISDIR(st.st_mode);
-}
-
 void doctor_step_space(struct doctor_work *work)
 {
     const char *directory = work->config->spool.directory;
     struct statvfs disk;
 
     doctor_begin(work, DOCTOR_SPACE, DOCTOR_STEP_MS);
-    if (statvfs(directory, &disk) < 0 || !is_folder(directory)) {
+    if (statvfs(directory, &disk) < 0 || !cli_is_folder(directory)) {
         doctor_add(work, DOCTOR_SKIPPED, "", "because of the step rights: %s: %s", directory,
                    strerror(errno));
         return;

@@ -3,6 +3,7 @@
  * step_rights.c - may the daemon's user do what it has to, in folders and with files?
  */
 #include "base/text.h"
+#include "cli/cli.h"
 #include "cli/doctor/findings.h"
 #include "cli/doctor/judge.h"
 #include "cli/doctor/record.h"
@@ -130,12 +131,8 @@ static void check_spool_mode(struct rights *rights)
  * enter, but that is not its fault. */
 static bool may_use_folder(const char *path, int mode)
 {
-    struct stat st;
-
-    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        errno = ENOTDIR;
+    if (!cli_is_folder(path) && errno == ENOTDIR)
         return false;
-    }
     return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
 }
 

@@ -235,10 +235,9 @@ static void add_audit_problems(struct check *check, const struct audit_check *au
 static bool has_folder(const char *file)
 {
     char name[PATH_MAX];
-    struct stat st;
 
     (void)snprintf(name, sizeof(name), "%s", file);
-    return stat(dirname(name), &st) == 0 && S_ISDIR(st.st_mode);
+    return cli_is_folder(dirname(name));
 }
 
 /* False: there is none; if that is a finding, it was added. */
