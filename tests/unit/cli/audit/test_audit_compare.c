@@ -16,6 +16,7 @@
 #include "cli/audit/files.h"
 #include "cli/cli.h"
 #include "store/spool.h"
+#include "tests/support/files.h"
 #include "tests/support/history_fixture.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
@@ -120,15 +121,9 @@ static void a_whole_export_has_the_sums_of_the_ledger(void **state)
 /* Moves line @number of the audit file to its end. */
 static void move_line_to_the_end(unsigned number)
 {
-    char lines[16 * 1024], *line = lines, *next;
-    FILE *file = fopen(path, "r");
-    size_t size;
+    struct files_text text = files_read(path);
+    char *line = text.memory, *next;
 
-    assert_non_null(file);
-    size = fread(lines, 1, sizeof(lines) - 1, file);
-    assert_int_equal(fclose(file), 0);
-    assert_true(size < sizeof(lines) - 1);
-    lines[size] = '\0';
     while (--number > 0) {
         line = strchr(line, '\n');
         assert_non_null(line);
@@ -136,12 +131,11 @@ static void move_line_to_the_end(unsigned number)
     }
     next = strchr(line, '\n');
     assert_non_null(next);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fprintf(file, "%.*s%s%.*s", (int)(line - lines), lines, next + 1,
-                             (int)(next + 1 - line), line),
-                     (int)size);
-    assert_int_equal(fclose(file), 0);
+    next++;
+    files_write(path, text.memory, (size_t)(line - text.memory));
+    files_append(path, next, strlen(next));
+    files_append(path, line, (size_t)(next - line));
+    free(text.memory);
 }
 
 static void a_line_that_was_moved_to_the_end_cuts_off_nothing(void **state)
