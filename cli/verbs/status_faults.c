@@ -141,7 +141,6 @@ static void add_link(struct faults *faults)
     const json_t *root = faults->root;
     char text[CELL_MAX], reason[CELL_MAX];
     int code = (int)status_integer(root, "link", "refused_code");
-    int64_t unread = status_integer(root, "link", "no_subscriber");
 
     if (json_is_true(status_member(root, "link", "held")))
         add_fault(faults, "link", true, "NOTHING IS SENT until a commit has room");
@@ -158,11 +157,8 @@ static void add_link(struct faults *faults)
                   "the broker refuses the message of uplink.presence: %s -> allow this client "
                   "id to publish to its topic",
                   text);
-    if (unread > 0)
-        add_fault(faults, "link", false,
-                  "%" PRId64 " message%s delivered since the start had no subscriber at the "
-                  "broker -> subscribe there, or correct the topic",
-                  unread, cli_plural((uint64_t)unread));
+    if (*status_no_subscriber(root, text) != '\0')
+        add_fault(faults, "link", false, "%s -> " STATUS_NO_SUBSCRIBER_REMEDY, text);
 }
 
 static void add_held_lanes(struct faults *faults)
@@ -233,8 +229,7 @@ static void add_configuration(struct faults *faults)
         add_fault(faults, "config", false, "%s -> %s", status_refused(text),
                   status_refused_remedy(text));
     if (*status_text(faults->root, "configuration", "restart_keys", text) != '\0')
-        add_fault(faults, "config", false,
-                  "RESTART NEEDED: a reload does not change %s -> " RESTART_REMEDY, text);
+        add_fault(faults, "config", false, STATUS_RESTART_NEEDED "%s -> " RESTART_REMEDY, text);
 }
 
 bool status_certificate(const json_t *root,

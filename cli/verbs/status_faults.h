@@ -24,6 +24,8 @@ void status_faults_each(const json_t *root,
 
 /* What configuration.refused means. */
 const char *status_refused(const char *refused);
+/* Before configuration.restart_keys. */
+#define STATUS_RESTART_NEEDED "RESTART NEEDED: a reload does not change "
 
 /* A certificate of uplink.tls has expired or does so within a week: what the page says of it.
  * Return: false: none does, or it is not known, and @text is "". */

@@ -60,6 +60,19 @@ const char *status_refused_waiting(const json_t *root, char text[static STATUS_C
     return text;
 }
 
+const char *status_no_subscriber(const json_t *root, char text[static STATUS_CELL_MAX])
+{
+    int64_t count = status_integer(root, "link", "no_subscriber");
+
+    text[0] = '\0';
+    if (count > 0)
+        text_format(text, STATUS_CELL_MAX,
+                    "%" PRId64 " message%s delivered since the start had no subscriber at the "
+                    "broker",
+                    count, cli_plural((uint64_t)count));
+    return text;
+}
+
 /* Is the time of the member @name of the link after that of its last error? */
 static bool is_after_error(const json_t *root, const char *name)
 {

@@ -32,6 +32,11 @@ const char *status_size(const json_t *root,
  * "": none, or the link is refused and refuses all. Returns @text. */
 const char *status_refused_waiting(const json_t *root, char text[static STATUS_CELL_MAX]);
 
+/* "3 messages delivered since the start had no subscriber at the broker"; "": none had.
+ * Returns @text. */
+const char *status_no_subscriber(const json_t *root, char text[static STATUS_CELL_MAX]);
+#define STATUS_NO_SUBSCRIBER_REMEDY "subscribe there, or correct the topic"
+
 /* The link is connected and has been good since its last error: the broker has acknowledged a
  * message since, and none waits that it refused at the last try; or the link came up since, and
  * none is to be sent. False: no, or not known. */

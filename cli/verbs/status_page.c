@@ -111,7 +111,7 @@ static void print_configuration(const json_t *root)
     char text[CELL_MAX];
 
     if (strcmp(cell(root, "configuration", "restart_keys", text), "-") != 0)
-        printf("          RESTART NEEDED: a reload does not change %s\n"
+        printf("          " STATUS_RESTART_NEEDED "%s\n"
                "          -> " RESTART_REMEDY "\n",
                text);
     if (strcmp(cell(root, "configuration", "refused", text), "-") != 0)
@@ -212,7 +212,6 @@ static void print_link_history(const json_t *root)
 /* What a link that is online does without, and what was sent to no one. */
 static void print_link_lacks(const json_t *root)
 {
-    json_int_t unread = status_integer(root, "link", "no_subscriber");
     char text[CELL_MAX];
 
     if (strcmp(cell(root, "link", "protocol", text), "3.1.1") == 0)
@@ -223,11 +222,8 @@ static void print_link_lacks(const json_t *root)
                "          -> allow this client id to publish to its topic, or change "
                "uplink.presence\n",
                text);
-    if (unread > 0)
-        printf("          %" JSON_INTEGER_FORMAT " message%s delivered since the start had no "
-               "subscriber at the broker\n"
-               "          -> subscribe there, or correct the topic\n",
-               unread, cli_plural((uint64_t)unread));
+    if (*status_no_subscriber(root, text) != '\0')
+        printf("          %s\n          -> " STATUS_NO_SUBSCRIBER_REMEDY "\n", text);
 }
 
 static void print_certificate(const json_t *root)
